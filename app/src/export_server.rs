@@ -26,7 +26,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::net::UnixStream;
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::export::{ExportError, ExportReport, Format, Output, export_to};
@@ -65,24 +64,8 @@ pub async fn serve(data: PathBuf, store: Arc<EmbeddedStore>, jobs: Option<Arc<dy
         export_permits: Arc::new(Semaphore::new(EXPORTS_MAX)),
         jobs,
     };
-    let mut clients = JoinSet::new();
-    loop {
-        while clients.len() >= CLIENTS_MAX {
-            // A panic of a task has already been reported.
-            let _joined = clients.join_next().await;
-        }
-        match listener.accept().await {
-            Ok(stream) => {
-                clients.spawn(serve_client(stream, services.clone()));
-            }
-            // For example, the process has too many open files. Exports in progress continue.
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a client on the socket in the data folder");
-                sleep(RETRY_PAUSE).await;
-            }
-        }
-        while clients.try_join_next().is_some() {}
-    }
+    let serve_one = |stream| serve_client(stream, services.clone());
+    listener.serve_clients(CLIENTS_MAX, serve_one).await;
 }
 
 /// Listens on the socket. Retries until this succeeds.

@@ -14,20 +14,19 @@
 //! the start, as under `nohup`, it stays ignored.
 
 use std::process;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
 use crate::flight;
 use crate::log_queue;
 
-/// How long the exit at once waits for the last lines on standard error.
-const LAST_LINES_MAX: Duration = Duration::from_secs(2);
-/// How long it waits before that for the flight record of a stop that takes too long.
-const RECORD_MAX: Duration = Duration::from_secs(5);
+/// How long the exit at once waits for the last lines on standard error, and for the flight record of
+/// a stop that takes too long.
+const LAST_WRITES_MAX: Duration = Duration::from_secs(2);
 
 /// Returns a token that the first signal cancels. The process exits at the latest `shutdown_max`
-/// after that signal, and after the seconds that its flight record and its last lines may take.
+/// after that signal; two seconds later if standard error or the disk accepts nothing.
 pub fn on_signal(shutdown_max: Duration) -> CancellationToken {
     let stop = CancellationToken::new();
     let (installed, when_installed) = std::sync::mpsc::channel();
@@ -60,35 +59,38 @@ async fn handle(mut signals: Signals, stop: &CancellationToken, shutdown_max: Du
     stop.cancel();
     tokio::select! {
         number = signals.next() => {
-            exit(128 + number, log_queue::flush)
+            exit(128 + number, [Box::new(log_queue::flush)])
         }
         () = tokio::time::sleep(shutdown_max) => {
             let what = overdue(shutdown_max);
             let error = what.clone();
-            within(RECORD_MAX, move || flight::on_failure_text(&error));
-            exit(1, move || log_queue::last_line(&what))
+            let record: LastWrite = Box::new(move || flight::on_failure_text(&error));
+            exit(1, [record, Box::new(move || log_queue::last_line(&what))])
         }
     }
 }
 
-/// Ends the process after the last lines.
-fn exit(code: i32, write_last_lines: impl FnOnce() + Send + 'static) -> ! {
-    within(LAST_LINES_MAX, write_last_lines);
-    process::exit(code)
-}
+/// What is written before the process ends.
+type LastWrite = Box<dyn FnOnce() + Send>;
 
-/// Runs this on a thread of its own and waits for its end, at most this time: standard error or the
-/// disk may accept nothing, and a write then never ends.
-fn within(time_max: Duration, write: impl FnOnce() + Send + 'static) {
+/// Ends the process after these writes. Each has a thread of its own, and all together have
+/// [`LAST_WRITES_MAX`]: standard error or the disk may accept nothing, and a write then never ends.
+fn exit<const WRITES: usize>(code: i32, writes: [LastWrite; WRITES]) -> ! {
+    let until = Instant::now() + LAST_WRITES_MAX;
     let (written, when_written) = std::sync::mpsc::channel();
-    let thread = std::thread::Builder::new().name("last lines".to_owned());
-    let spawned = thread.spawn(move || {
-        write();
-        let _received = written.send(());
-    });
-    if spawned.is_ok() {
-        let _written = when_written.recv_timeout(time_max);
+    for write in writes {
+        let written = written.clone();
+        let thread = std::thread::Builder::new().name("last writes".to_owned());
+        // Without a thread, its sender is dropped, and nothing waits for it.
+        let _spawned = thread.spawn(move || {
+            write();
+            let _received = written.send(());
+        });
     }
+    drop(written);
+    // Ends when all have been written, or when the time has passed.
+    while let Ok(()) = when_written.recv_timeout(until.saturating_duration_since(Instant::now())) {}
+    process::exit(code)
 }
 
 /// The message when the process exits before its services have stopped.

@@ -15,7 +15,6 @@ use skytide_core::port::audit::AuditReport;
 use skytide_embedded::{DataDirError, Hold};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
-use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::AuditService;
@@ -73,23 +72,8 @@ pub enum Answer {
 /// folder.
 pub async fn serve_audits(data: PathBuf, audits: Arc<AuditService>) {
     let (_lock, listener) = listen(&data).await;
-    let mut clients = JoinSet::new();
-    loop {
-        while clients.len() >= CLIENTS_MAX {
-            // A panic of a task has already been reported.
-            let _joined = clients.join_next().await;
-        }
-        match listener.accept().await {
-            Ok(stream) => {
-                clients.spawn(serve_client(stream, audits.clone()));
-            }
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a client on audit.sock in the data folder");
-                sleep(RETRY_PAUSE).await;
-            }
-        }
-        while clients.try_join_next().is_some() {}
-    }
+    let serve_one = |stream| serve_client(stream, audits.clone());
+    listener.serve_clients(CLIENTS_MAX, serve_one).await;
 }
 
 /// Listens on the socket. Retries until this succeeds.

@@ -6,9 +6,12 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 /// Name of the socket in the data folder on which exports are requested.
 pub const SOCKET: &str = "export.sock";
@@ -16,6 +19,8 @@ pub const SOCKET: &str = "export.sock";
 const PATH_BYTES_MAX: usize = 100;
 /// Maximum number of connections that wait to be accepted.
 const BACKLOG: i32 = 16;
+/// The pause after an error of a socket.
+const RETRY_PAUSE: Duration = Duration::from_secs(5);
 /// The permissions of the socket: only the user of this process may connect.
 const MODE: u32 = 0o600;
 
@@ -50,6 +55,32 @@ impl Listener {
     /// Waits for the next client.
     pub async fn accept(&self) -> io::Result<UnixStream> {
         self.listener.accept().await.map(|(stream, _)| stream)
+    }
+
+    /// Serves clients, at most `clients_max` at the same time, until the future is dropped.
+    pub async fn serve_clients<F>(&self, clients_max: usize, serve: impl Fn(UnixStream) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let mut clients = JoinSet::new();
+        loop {
+            while clients.len() >= clients_max {
+                // A panic of a task has already been reported.
+                let _joined = clients.join_next().await;
+            }
+            match self.accept().await {
+                Ok(stream) => {
+                    clients.spawn(serve(stream));
+                }
+                // For example, the process has too many open files. Clients in progress continue.
+                Err(error) => {
+                    let socket = self.address.path.display();
+                    tracing::warn!(%error, %socket, "cannot accept a client on a socket");
+                    sleep(RETRY_PAUSE).await;
+                }
+            }
+            while clients.try_join_next().is_some() {}
+        }
     }
 }
 
