@@ -13,6 +13,10 @@
 //! While a current answer is read, other clients receive the previous one within the same limit.
 //! Each answer states its own epoch.
 //!
+//! All answers become outdated at the same commit. Those that many clients ask for are read again at
+//! different moments of the next [`SPREAD_MAX`]: otherwise all requests wait for a burst of reads
+//! after each commit.
+//!
 //! The read runs in a task of its own, so a client that disconnects does not interrupt it for the
 //! others. Memory is bounded by the bytes of the answers, compressed and not, and their questions.
 
@@ -21,6 +25,7 @@ use std::collections::btree_map::Entry;
 use std::fmt::Debug;
 use std::hash::Hasher;
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -43,6 +48,11 @@ use crate::state::ApiContext;
 
 /// An answer is reused for this multiple of the time that it took to read it.
 const REUSE_FACTOR: u32 = 10;
+/// The reads of answers in demand are spread over this time after a commit. A tick of the log, which
+/// causes a commit, comes each 50 ms.
+const SPREAD_MAX: Duration = Duration::from_millis(20);
+/// An answer is in demand if it was asked for this many times since it was read.
+const IN_DEMAND_MIN: u32 = 4;
 /// Maximum number of questions that are being answered at the same time.
 const READS_MAX: usize = 1_024;
 /// How long an answer stays in memory after it can no longer be reused.
@@ -70,6 +80,10 @@ pub(crate) struct CachedAnswer {
     /// When the read ended.
     read_at: Instant,
     took: Duration,
+    /// How many requests it answered from the cache.
+    asked: AtomicU32,
+    /// When a request first found that a commit came after it.
+    outdated_since: OnceLock<Instant>,
 }
 
 impl CachedAnswer {
@@ -94,6 +108,8 @@ impl CachedAnswer {
             tag: hasher.finish128().as_u128(),
             read_at: Instant::now(),
             took: started.elapsed(),
+            asked: AtomicU32::new(0),
+            outdated_since: OnceLock::new(),
         })
     }
 
@@ -217,7 +233,18 @@ impl AnswerCache {
 
 impl CachedAnswer {
     fn is_current(&self, newest: &Committed) -> bool {
-        self.commit == newest.into() || self.read_at.elapsed() <= self.took * REUSE_FACTOR
+        let asked = self.asked.fetch_add(1, Ordering::Relaxed);
+        self.commit == newest.into()
+            || self.read_at.elapsed() <= self.took * REUSE_FACTOR
+            || (asked >= IN_DEMAND_MIN && self.is_before_its_turn())
+    }
+
+    /// Whether the moment at which this answer is read again is still to come. The moments of
+    /// answers with different content are evenly distributed.
+    fn is_before_its_turn(&self) -> bool {
+        let outdated_since = self.outdated_since.get_or_init(Instant::now);
+        let micros = self.tag % SPREAD_MAX.as_micros();
+        outdated_since.elapsed() < Duration::from_micros(micros as u64)
     }
 }
 

@@ -138,6 +138,25 @@ async fn a_cheap_answer_is_reused_until_the_next_commit() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_answer_in_demand_is_read_again_within_20_ms_of_a_commit() {
+    let mut case = Case::new(0, 1_000).await;
+    let (_, first) = case.ask().await;
+    for _ in 0..10 {
+        assert_eq!(case.ask().await, (5, first));
+    }
+    case.world.commit(&[tags(6)]).await;
+    tokio::time::advance(Duration::from_millis(1)).await;
+    assert_eq!(case.ask().await, (5, first), "its turn is later");
+    tokio::time::advance(Duration::from_millis(20)).await;
+    assert_eq!(case.ask().await, (6, first + 1));
+    assert_eq!(case.reads(), 2);
+    // Nobody has asked for the new answer often yet.
+    case.world.commit(&[tags(7)]).await;
+    tokio::time::advance(Duration::from_millis(1)).await;
+    assert_eq!(case.ask().await, (7, first + 2));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_expensive_answer_is_reused_for_ten_times_its_cost_and_at_most_the_limit() {
     for (takes, reused, not_reused) in [(20, 199, 201), (500, 999, 1_001), (2_000, 999, 1_001)] {
         let mut case = Case::new(takes, 1_000).await;
