@@ -17,6 +17,8 @@ const RECORD_BYTES: u64 = 330;
 const BASE_BYTES: u64 = 256 << 20;
 /// Share of the memory above which a warning is given, in percent.
 const USED_PERCENT_MAX: u64 = 80;
+/// Share of the memory that `INDEXER_MEMORY_MAX` should leave at most to the dataflow, in percent.
+const MEMORY_MAX_PERCENT: u64 = 90;
 
 /// Checks the machine. `live_records`: those of the running dataflow, if there is one.
 pub fn check(config: &Config, service: Service, live_records: Option<f64>) -> Vec<Finding> {
@@ -25,6 +27,7 @@ pub fn check(config: &Config, service: Service, live_records: Option<f64>) -> Ve
         .map(|(limit, what)| memory(config, service, live_records, limit, what))
         .into_iter()
         .collect();
+    findings.extend(limit.and_then(|(limit, _)| memory_max(config, service, live_records, limit)));
     if matches!(service, Service::Up | Service::Index) {
         let cores = available_parallelism().map_or(1, usize::from);
         findings.push(workers(config.indexer.workers as usize, cores));
@@ -45,23 +48,8 @@ fn memory(
     what: &str,
 ) -> Finding {
     const CHECK: &str = "memory";
-    let has_store = config.mongo.uri.is_none() && service != Service::Ingest;
-    let has_api = matches!(service, Service::Up | Service::Serve);
-    let caches = [
-        (has_store, config.store.cache_bytes.0),
-        (has_api, config.api.cache_bytes_max.0),
-        (true, config.process.flight_bytes_max.0),
-    ];
-    let caches: u64 = caches
-        .into_iter()
-        .filter(|it| it.0)
-        .map(|(_, bytes)| bytes)
-        .sum();
+    let (needed, records) = needed(config, service, live_records);
     let counts = matches!(service, Service::Up | Service::Index);
-    let records = live_records.filter(|_| counts).map(|it| it.max(0.0) as u64);
-    let processes = config.cluster.hosts.len().max(1) as u64;
-    let of_records = records.unwrap_or(0) / processes * RECORD_BYTES;
-    let needed = BASE_BYTES + caches + of_records;
     let share = format!("{} ({what})", bytes(limit));
     let need = match records {
         Some(records) => format!(
@@ -85,6 +73,71 @@ fn memory(
     } else {
         Finding::ok(CHECK, found)
     }
+}
+
+/// Compares the memory that the dataflow may use with what it needs, and with `limit`, what the
+/// process may use before the system ends it. `None` without a dataflow.
+fn memory_max(
+    config: &Config,
+    service: Service,
+    live_records: Option<f64>,
+    limit: u64,
+) -> Option<Finding> {
+    const CHECK: &str = "memory";
+    if !matches!(service, Service::Up | Service::Index) {
+        return None;
+    }
+    let option = config.indexer.memory_max;
+    let Some(bytes_max) = option.bytes(Some(limit)) else {
+        let found =
+            "INDEXER_MEMORY_MAX is none: when memory runs out, the system kills the process";
+        let fix =
+            "set INDEXER_MEMORY_MAX to at most 90% of the memory: counting then stops instead";
+        return Some(Finding::warning(CHECK, found, fix));
+    };
+    let (needed, _) = needed(config, service, live_records);
+    let found = format!(
+        "INDEXER_MEMORY_MAX is {option}: counting stops when the process uses more than {}",
+        bytes(bytes_max)
+    );
+    Some(if needed > bytes_max {
+        let found = format!("{found}, and about {} are needed", bytes(needed));
+        let fix = "raise INDEXER_MEMORY_MAX, compute fewer views (INDEXER_VIEWS), or count on \
+                   several machines (INDEXER_HOSTS)";
+        Finding::problem(CHECK, found, fix)
+    } else if bytes_max > limit / 100 * MEMORY_MAX_PERCENT {
+        let found = format!("{found} of {}", bytes(limit));
+        let fix = "lower INDEXER_MEMORY_MAX to at most 90% of the memory: a batch in progress and a \
+                   checkpoint need memory above it";
+        Finding::warning(CHECK, found, fix)
+    } else if needed > bytes_max / 100 * USED_PERCENT_MAX {
+        let found = format!("{found}; about {} are needed", bytes(needed));
+        let fix = "raise INDEXER_MEMORY_MAX before it is reached";
+        Finding::warning(CHECK, found, fix)
+    } else {
+        Finding::ok(CHECK, found)
+    })
+}
+
+/// The memory that the service needs, in bytes, and the live records that are included.
+fn needed(config: &Config, service: Service, live_records: Option<f64>) -> (u64, Option<u64>) {
+    let has_store = config.mongo.uri.is_none() && service != Service::Ingest;
+    let has_api = matches!(service, Service::Up | Service::Serve);
+    let caches = [
+        (has_store, config.store.cache_bytes.0),
+        (has_api, config.api.cache_bytes_max.0),
+        (true, config.process.flight_bytes_max.0),
+    ];
+    let caches: u64 = caches
+        .into_iter()
+        .filter(|it| it.0)
+        .map(|(_, bytes)| bytes)
+        .sum();
+    let counts = matches!(service, Service::Up | Service::Index);
+    let records = live_records.filter(|_| counts).map(|it| it.max(0.0) as u64);
+    let processes = config.cluster.hosts.len().max(1) as u64;
+    let of_records = records.unwrap_or(0) / processes * RECORD_BYTES;
+    (BASE_BYTES + caches + of_records, records)
 }
 
 fn workers(workers: usize, cores: usize) -> Finding {

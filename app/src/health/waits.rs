@@ -10,8 +10,11 @@
 use std::time::Duration;
 
 use skytide_core::port::explanation::Explanation;
+use skytide_core::port::memory::MemoryExcess;
 use skytide_core::port::wait::{Wait, WaitWord};
 use skytide_dataflow::CommitProgress;
+
+use super::parts::memory_text;
 
 /// A commit that takes at least this long is reported.
 const COMMIT_MIN: Duration = Duration::from_secs(2);
@@ -34,9 +37,8 @@ pub struct Observed {
     pub clock_behind_ms: Option<u64>,
     /// Which processes of the cluster are missing.
     pub cluster: Option<Explanation>,
-    /// The memory in use and its limit, in bytes, while the limit holds back the pipeline. There is
-    /// no such limit yet, so this is always `None`.
-    pub memory: Option<(u64, u64)>,
+    /// The process that is over its memory limit, while that stops the dataflow.
+    pub memory: Option<MemoryExcess>,
     /// Why the log does not answer.
     pub log_failure: Option<Explanation>,
     /// The size of the log and its limit, in bytes, if it has reached the limit.
@@ -114,11 +116,10 @@ impl Observed {
     }
 
     fn memory(&self) -> Option<Wait> {
-        let (used, limit) = self.memory?;
+        let memory = memory_text(&self.memory?);
         let sentence = format!(
-            "the process uses {} of memory, and its limit is {}",
-            mib(used),
-            mib(limit)
+            "counting has stopped: {memory}; raise INDEXER_MEMORY_MAX, or compute fewer views \
+             (INDEXER_VIEWS), and restart"
         );
         public(WaitWord::Memory, Some(sentence))
     }
@@ -220,6 +221,8 @@ fn mib(bytes: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use skytide_core::port::memory::MemoryUse;
+
     use super::*;
 
     fn is(observed: &Observed, word: WaitWord, part: &str) {
@@ -285,8 +288,19 @@ mod tests {
         );
         observed.log_failure = Some(Explanation::new("the log does not answer"));
         is(&observed, WaitWord::Log, "does not answer");
-        observed.memory = Some((3 << 30, 3 << 30));
-        is(&observed, WaitWord::Memory, "3072 MiB");
+        let mut excess = MemoryExcess {
+            process: 0,
+            memory: MemoryUse {
+                used_bytes: 3 << 30,
+                bytes_max: 2 << 30,
+            },
+            waits: true,
+        };
+        observed.memory = Some(excess);
+        is(&observed, WaitWord::Memory, "the process uses 3072 MiB");
+        excess.process = 2;
+        observed.memory = Some(excess);
+        is(&observed, WaitWord::Memory, "process 2 of the cluster uses");
         observed.cluster = Some(Explanation::new("waits for 2 of 4 processes"));
         is(&observed, WaitWord::Cluster, "2 of 4");
         observed.clock_behind_ms = Some(90_000);
