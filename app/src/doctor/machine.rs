@@ -172,6 +172,8 @@ fn open_files(wanted: usize, hard: u64) -> Finding {
 
 #[cfg(test)]
 mod tests {
+    use clap::{Args, FromArgMatches};
+
     use super::super::finding::Level;
     use super::*;
 
@@ -184,5 +186,34 @@ mod tests {
         let finding = open_files(1_024, 1_024);
         assert_eq!(finding.level, Level::Warning);
         assert!(finding.found.contains("512 connections"), "{finding:?}");
+    }
+
+    #[test]
+    fn the_limit_on_memory_is_compared_with_the_need_and_with_the_machine() {
+        let command = Config::augment_args(clap::Command::new("skytide").no_binary_name(true));
+        let matches = command.try_get_matches_from(Vec::<String>::new());
+        let config = Config::from_arg_matches(&matches.expect("defaults"));
+        let config = config.expect("defaults");
+        let level = |memory_max: &str, records: f64| {
+            let mut config = config.clone();
+            config.indexer.memory_max = memory_max.parse().expect("a limit");
+            let found = memory_max_of(&config, records);
+            (found.level, found.found)
+        };
+        assert_eq!(level("50%", 1e6).0, Level::Ok);
+        // 8 GiB of 16 GiB are enough for about 23 million records.
+        assert_eq!(level("50%", 21e6).0, Level::Warning);
+        assert_eq!(level("50%", 30e6).0, Level::Problem);
+        assert_eq!(level("15GiB", 1e6).0, Level::Warning);
+        let (level, found) = level("none", 1e6);
+        assert_eq!(level, Level::Warning);
+        assert!(found.contains("kills the process"), "{found}");
+        let other = memory_max(&config, Service::Serve, None, 16 << 30);
+        assert_eq!(other.map(|it| it.found), None, "it has no dataflow");
+    }
+
+    fn memory_max_of(config: &Config, records: f64) -> Finding {
+        let found = memory_max(config, Service::Index, Some(records), 16 << 30);
+        found.expect("index has a dataflow")
     }
 }

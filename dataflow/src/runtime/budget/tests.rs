@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use skytide_core::event::{Body, Event, Message, Sources, Tick};
@@ -16,7 +17,7 @@ use crate::runtime::batch::Epochs;
 use crate::runtime::checkpoint::{CheckpointOptions, LogKeep};
 use crate::runtime::command::{BatchInput, Command};
 use crate::runtime::source::Source;
-use crate::{Options, Ports};
+use crate::{DataflowError, Links, Name, Options, Peer, Ports};
 
 const LIMIT: u64 = 1_000;
 
@@ -366,4 +367,71 @@ async fn a_restart_over_the_limit_completes_and_its_rows_are_exact() {
         "{found:?}"
     );
     assert_eq!(found, sums(&whole).await);
+}
+
+/// The connections of two processes to each other.
+fn connected() -> [Links; 2] {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("any port");
+    let address = listener.local_addr().expect("its address");
+    let leader = TcpStream::connect(address).expect("a connection");
+    let (follower, _) = listener.accept().expect("a connection");
+    let links = |process: usize, other: usize, socket: TcpStream| {
+        socket.set_nodelay(true).expect("an open socket");
+        let name = Name {
+            process: other,
+            host: format!("host-{other}"),
+        };
+        Links::new(process, vec![Peer { name, socket }])
+    };
+    [links(0, 1, leader), links(1, 0, follower)]
+}
+
+#[tokio::test]
+async fn a_process_of_a_cluster_over_its_limit_stops_counting_until_it_reports_less() {
+    let log = MemoryLog::new(1);
+    append(&log, epochs(1..=30)).await;
+    let ports = Ports {
+        log: Arc::new(log),
+        store: Arc::new(MemoryStore::default()),
+        checkpoints: None,
+    };
+    let [leader, follower] = connected();
+    let meter = Meter::with(2_000);
+    let options = Options {
+        memory: meter.limit(),
+        ..Options::default()
+    };
+    let never = CancellationToken::new();
+    let following =
+        tokio::spawn(async move { crate::follow(follower, &options, Arc::default(), never).await });
+    let options = Options {
+        batch_epochs_max: 1,
+        ..Options::default()
+    };
+    let (metrics, stop) = (Arc::<Metrics>::default(), CancellationToken::new());
+    let leading = crate::lead(
+        options,
+        ports.clone(),
+        leader,
+        metrics.clone(),
+        stop.clone(),
+    );
+    let leading = tokio::spawn(leading);
+    // The follower was asked for a report, and returned free memory before.
+    meter.returned.notified().await;
+    let excess = metrics.memory_excess();
+    assert_eq!(excess.map(|it| (it.process, it.waits)), Some((1, true)));
+    assert!(committed(&ports).await.map(|it| it.epoch) < Some(Epoch(30)));
+    meter.set(100);
+    while !leading.is_finished() && committed(&ports).await.map(|it| it.epoch) < Some(Epoch(30)) {
+        tokio::task::yield_now().await;
+    }
+    stop.cancel();
+    leading.await.expect("no panic").expect("no error");
+    let ended = following.await.expect("no panic");
+    assert!(
+        matches!(ended, Err(DataflowError::LeaderEnded { .. })),
+        "{ended:?}"
+    );
+    assert_eq!(committed(&ports).await.map(|it| it.epoch), Some(Epoch(30)));
 }
