@@ -113,8 +113,8 @@ pub enum ExportError {
     },
 }
 
-/// Writes every view that is computed and the summary to `folder`, which is created if it does not exist. Replaces
-/// the files of an earlier export in either format.
+/// Writes every view that is computed and the summary to `folder`, which is created if it does not
+/// exist. Replaces the files of an earlier export in either format.
 ///
 /// # Errors
 ///

@@ -8,8 +8,7 @@ use serde::{Deserialize, Serialize};
 /// Measures the memory of this process, and releases memory that is not needed.
 pub trait MemoryMeter: Send + Sync {
     /// Bytes that the process uses now: its resident memory, or where the system does not report
-    /// that, the sum of the sizes of its structures. The call is cheap: it takes less than a
-    /// millisecond.
+    /// that, the sum of the sizes of its structures. The call is cheap: it is made for each batch.
     fn used_bytes(&self) -> u64;
 
     /// Releases what can be computed or read again, such as cached answers, and returns free memory
