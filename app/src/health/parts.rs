@@ -7,13 +7,12 @@ use skytide_api::Part;
 use skytide_core::id::Epoch;
 use skytide_core::port::explanation::Explanation;
 use skytide_core::port::log::Log;
-use skytide_core::port::memory::{MemoryExcess, MemoryUse};
 use skytide_core::port::store::ViewStore;
 use skytide_core::time::Timestamp;
 use skytide_dataflow::Metrics;
 use skytide_ingest::Status;
 
-use super::waits::{Backlog, Observed};
+use super::waits::{Backlog, Observed, memory_text};
 use super::watch::{CheckpointWatch, CommitDelay, CommitShare, Unchanged};
 
 pub struct RelayHealth {
@@ -215,23 +214,6 @@ impl DataflowHealth {
             detail,
         }
     }
-}
-
-/// The memory of a process and its limit, as the beginning of a sentence.
-pub fn memory_text(excess: &MemoryExcess) -> String {
-    let MemoryUse {
-        used_bytes,
-        bytes_max,
-    } = excess.memory;
-    let process = match excess.process {
-        0 => "the process".to_owned(),
-        number => format!("process {number} of the cluster"),
-    };
-    format!(
-        "{process} uses {} MiB of memory, and its limit is {} MiB",
-        used_bytes >> 20,
-        bytes_max >> 20
-    )
 }
 
 fn unchecked() -> Explanation {

@@ -10,11 +10,9 @@
 use std::time::Duration;
 
 use skytide_core::port::explanation::Explanation;
-use skytide_core::port::memory::MemoryExcess;
+use skytide_core::port::memory::{MemoryExcess, MemoryUse};
 use skytide_core::port::wait::{Wait, WaitWord};
 use skytide_dataflow::CommitProgress;
-
-use super::parts::memory_text;
 
 /// A commit that takes at least this long is reported.
 const COMMIT_MIN: Duration = Duration::from_secs(2);
@@ -210,6 +208,23 @@ fn public(word: WaitWord, sentence: Option<String>) -> Option<Wait> {
     sentence.map(|sentence| Wait::new(word, Explanation::new(sentence)))
 }
 
+/// The memory of a process and its limit, as the beginning of a sentence.
+pub fn memory_text(excess: &MemoryExcess) -> String {
+    let MemoryUse {
+        used_bytes,
+        bytes_max,
+    } = excess.memory;
+    let process = match excess.process {
+        0 => "the process".to_owned(),
+        number => format!("process {number} of the cluster"),
+    };
+    format!(
+        "{process} uses {} MiB of memory, and its limit is {} MiB",
+        used_bytes >> 20,
+        bytes_max >> 20
+    )
+}
+
 /// A duration in seconds with one digit after the point.
 fn seconds(duration: Duration) -> String {
     format!("{:.1} s", duration.as_secs_f64())
@@ -221,8 +236,6 @@ fn mib(bytes: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use skytide_core::port::memory::MemoryUse;
-
     use super::*;
 
     fn is(observed: &Observed, word: WaitWord, part: &str) {
