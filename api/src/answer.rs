@@ -186,6 +186,16 @@ pub(crate) struct Rows<'a> {
     saw_missing_row: AtomicBool,
 }
 
+/// The answer to a request that needs a view that the newest commit does not have.
+fn not_computed(view: ViewId) -> Problem {
+    let name = view.name();
+    let detail = format!(
+        "the view {name} is not in the newest commit: INDEXER_VIEWS of the indexer leaves it out, or \
+         the version of the indexer does not have it; a start that computes it fills it"
+    );
+    Problem::unavailable("view_missing", detail)
+}
+
 impl<'a> Rows<'a> {
     /// Rows of `reader`, which should belong to the commit.
     pub(crate) fn new(
@@ -215,17 +225,34 @@ impl<'a> Rows<'a> {
     pub(crate) async fn require(&self, view: ViewId) -> Result<(), Problem> {
         let recipe = self.committed.recipe.as_ref();
         let is_missing = recipe.is_none_or(|recipe| !recipe.views.contains_key(&view));
-        let state = match is_missing {
-            true => "not in the newest commit",
-            false if self.reader.control().await?.rebuilding.contains(&view) => "being rebuilt",
-            false => return Ok(()),
-        };
-        let detail = format!(
-            "the view {} is {state}: the indexer fills it at its next start, and the answer comes \
-             after that",
-            view.name()
-        );
-        Err(Problem::unavailable("view_missing", detail))
+        if is_missing {
+            return Err(not_computed(view));
+        }
+        if self.reader.control().await?.rebuilding.contains(&view) {
+            let detail = format!(
+                "the view {} is being rebuilt: the indexer fills it at its next start, and the \
+                 answer comes after that",
+                view.name()
+            );
+            return Err(Problem::unavailable("view_missing", detail));
+        }
+        Ok(())
+    }
+
+    /// Whether the commit has the rows of a view, as far as it says which views it has.
+    pub(crate) fn computes(&self, view: ViewId) -> bool {
+        let recipe = self.committed.recipe.as_ref();
+        recipe.is_none_or(|recipe| recipe.views.contains_key(&view))
+    }
+
+    /// Checks that the commit has the rows of these views. A commit that does not say which views it
+    /// has passes: an earlier version made it, which computed all views of that time.
+    ///
+    /// # Errors
+    /// `view_missing` if the commit does not have a view.
+    pub(crate) fn require_computed(&self, views: &[ViewId]) -> Result<(), Problem> {
+        let missing = views.iter().find(|view| !self.computes(**view));
+        missing.map_or(Ok(()), |view| Err(not_computed(*view)))
     }
 
     /// Counts and logs rows of accounts that an answer leaves out, because there are too many.

@@ -169,6 +169,12 @@ impl AnswerCache {
         (answers.entry_count(), answers.weighted_size())
     }
 
+    /// Drops all answers. Those that are being read are not affected.
+    pub(crate) fn clear(&self) {
+        self.0.answers.invalidate_all();
+        self.0.answers.run_pending_tasks();
+    }
+
     /// The answer to a query: a current one from the cache, or one that is read now.
     ///
     /// # Errors

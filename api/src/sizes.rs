@@ -48,4 +48,9 @@ impl SizeReporter for ApiSizes {
             size("api.profile_requests", self.demand.size(), None),
         ]
     }
+
+    /// Drops the cached answers: they can be read again.
+    fn release(&self) {
+        self.answers.clear();
+    }
 }

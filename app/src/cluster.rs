@@ -16,6 +16,7 @@ mod state;
 use std::sync::Arc;
 
 use skytide_core::config::Cluster;
+use skytide_core::view::ViewId;
 use skytide_dataflow::{Links, Name};
 use tokio::net::TcpListener;
 
@@ -31,19 +32,23 @@ use crate::secrets;
 pub struct ClusterMember {
     options: Cluster,
     threads: usize,
+    views: Vec<ViewId>,
     secret: Vec<u8>,
     /// Whether the other processes are connected.
     pub state: Arc<ClusterState>,
 }
 
 impl ClusterMember {
-    /// Reads the options of a cluster whose processes have `threads` workers each. Returns `None`
-    /// if no cluster is configured.
+    /// Reads the options of a cluster whose processes compute a dataflow with the same options.
+    /// Returns `None` if no cluster is configured.
     ///
     /// # Errors
     ///
     /// The options contradict each other, or the secret cannot be read.
-    pub fn from_options(options: &Cluster, threads: usize) -> Result<Option<Self>, Failure> {
+    pub fn from_options(
+        options: &Cluster,
+        dataflow: &skytide_dataflow::Options,
+    ) -> Result<Option<Self>, Failure> {
         options
             .check()
             .map_err(|why| Failure::because("cannot form the cluster", why))?;
@@ -61,7 +66,8 @@ impl ClusterMember {
         };
         Ok(Some(Self {
             options: options.clone(),
-            threads,
+            threads: dataflow.workers,
+            views: dataflow.views.clone(),
             secret,
             state: Arc::default(),
         }))
@@ -90,6 +96,7 @@ impl ClusterMember {
         let build = build.map_err(std::io::Error::other).flatten();
         let build = build.map_err(MeshError::Build)?;
         let hello = Hello::new(build, self.options.process, names.len() as u32, threads);
+        let hello = hello.with_views(&self.views);
         // No process connects to the last one.
         let listener = match own + 1 < names.len() {
             true => Some(self.listen(&names[own].host).await?),

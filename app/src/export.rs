@@ -113,8 +113,8 @@ pub enum ExportError {
     },
 }
 
-/// Writes every view and the summary to `folder`, which is created if it does not exist. Replaces
-/// the files of an earlier export in either format.
+/// Writes every view that is computed and the summary to `folder`, which is created if it does not
+/// exist. Replaces the files of an earlier export in either format.
 ///
 /// # Errors
 ///
@@ -139,7 +139,9 @@ pub async fn export_to(
 ) -> Result<Summary, ExportError> {
     let committed = committed(reader).await?;
     output.begin().await?;
-    for view in ViewId::ALL.iter().copied() {
+    let recipe = committed.recipe.as_ref();
+    let computed = |view: &ViewId| recipe.is_none_or(|recipe| recipe.views.contains_key(view));
+    for view in ViewId::ALL.iter().copied().filter(computed) {
         let sum = write_view(reader, view, output, format).await?;
         compare(view, sum, &committed)?;
     }

@@ -48,6 +48,8 @@ pub struct ServiceHealth {
     store: Option<StoreHealth>,
     dataflow: Option<DataflowHealth>,
     cluster: Option<Arc<ClusterState>>,
+    /// The metrics of a follower, which has no other part of the dataflow.
+    follower: Option<Arc<Metrics>>,
     metric: WaitMetric,
     /// What the pipeline waited for at the newest check.
     wait: Mutex<Wait>,
@@ -64,6 +66,7 @@ impl ServiceHealth {
             store: None,
             dataflow: None,
             cluster: None,
+            follower: None,
             metric: WaitMetric::default(),
             wait: Mutex::new(Wait::new(WaitWord::Recovery, starting)),
         }
@@ -134,6 +137,13 @@ impl ServiceHealth {
     #[must_use]
     pub fn with_cluster(mut self, cluster: Option<Arc<ClusterState>>) -> Self {
         self.cluster = cluster;
+        self
+    }
+
+    /// Adds the memory of a process that follows in a cluster.
+    #[must_use]
+    pub fn with_follower(mut self, metrics: Arc<Metrics>) -> Self {
+        self.follower = Some(metrics);
         self
     }
 
@@ -241,6 +251,9 @@ impl ServiceHealth {
         }
         if let Some(dataflow) = &self.dataflow {
             dataflow.observe(in_log, now, &mut observed);
+        }
+        if let Some(follower) = &self.follower {
+            observed.memory = follower.memory_excess().filter(|excess| excess.waits);
         }
         observed
     }

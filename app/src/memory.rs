@@ -44,10 +44,11 @@ pub fn keep_free_memory(keep: bool) {
     }
 }
 
-/// Returns the free memory to the system now. By itself, mimalloc returns it later: it schedules
-/// the return when the first memory becomes free, with the delay at that moment. A shorter delay
-/// does not change the schedule, not even for memory that becomes free afterwards.
-fn return_free_memory() {
+/// Returns the free memory to the system now, which takes some time for each gigabyte. By itself,
+/// mimalloc returns it later: it schedules the return when the first memory becomes free, with the
+/// delay at that moment. A shorter delay does not change the schedule, not even for memory that
+/// becomes free afterwards.
+pub fn return_free_memory() {
     #[expect(unsafe_code, reason = "the allocator is a C library")]
     // SAFETY: any thread may call it at any time. It does not touch memory that is in use.
     unsafe {

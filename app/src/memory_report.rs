@@ -7,21 +7,29 @@
 //! ```
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
+use skytide_core::config::MemoryMax;
+use skytide_core::port::memory::{MemoryLimit, MemoryMeter};
 use skytide_core::port::size::{MemoryReporter, MemoryTotals, SizeReporter, StateSize};
 
 use crate::memory;
 use crate::memory_limit::memory_limit;
 
-/// The parts of the process that report sizes. Clones share them.
+/// The parts of the process that report sizes, and the limit on its memory. Clones share them.
 #[derive(Clone, Default)]
-pub struct ProcessMemory(Arc<Mutex<Vec<Arc<dyn SizeReporter>>>>);
+pub struct ProcessMemory(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    parts: Mutex<Vec<Arc<dyn SizeReporter>>>,
+    limit_bytes: OnceLock<u64>,
+}
 
 impl ProcessMemory {
     /// From now on includes the sizes of this part.
@@ -29,9 +37,60 @@ impl ProcessMemory {
         self.parts().push(part);
     }
 
-    fn parts(&self) -> MutexGuard<'_, Vec<Arc<dyn SizeReporter>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The limit that an option sets for the dataflow of this process. `None` if it sets none, or a
+    /// share of memory that the system does not report.
+    pub fn limit(&self, option: MemoryMax) -> Option<MemoryLimit> {
+        let total = memory_limit().map(|(bytes, _)| bytes);
+        let bytes_max = option.bytes(total);
+        if bytes_max.is_none() && option != MemoryMax::Unlimited {
+            let what = "the system does not report its memory, so INDEXER_MEMORY_MAX has no effect; \
+                        set it to a size";
+            tracing::warn!(INDEXER_MEMORY_MAX = %option, "{what}");
+        }
+        let bytes_max = bytes_max?;
+        // A process has one dataflow, so the first limit stays.
+        let _ = self.0.limit_bytes.set(bytes_max);
+        Some(MemoryLimit {
+            bytes_max,
+            meter: Arc::new(self.clone()),
+        })
     }
+
+    fn parts(&self) -> MutexGuard<'_, Vec<Arc<dyn SizeReporter>>> {
+        self.0.parts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The memory of the process beside the sum of these sizes.
+    fn totals_of(&self, sizes: &[StateSize]) -> MemoryTotals {
+        MemoryTotals {
+            limit_bytes: self.0.limit_bytes.get().copied(),
+            ..totals(sizes)
+        }
+    }
+}
+
+impl MemoryMeter for ProcessMemory {
+    fn used_bytes(&self) -> u64 {
+        let resident = status_bytes(&process_status(), "VmRSS:");
+        resident.unwrap_or_else(|| self.sizes().iter().map(|size| size.bytes).sum())
+    }
+
+    fn release(&self) {
+        // The lock is not held meanwhile: sizes are read on other threads.
+        let parts = self.parts().clone();
+        parts.iter().for_each(|part| part.release());
+        self.return_free();
+    }
+
+    fn return_free(&self) {
+        memory::return_free_memory();
+    }
+}
+
+/// What the system reports of this process. Empty on systems other than Linux
+/// (<https://man7.org/linux/man-pages/man5/proc_pid_status.5.html>).
+fn process_status() -> String {
+    std::fs::read_to_string("/proc/self/status").unwrap_or_default()
 }
 
 impl MemoryReporter for ProcessMemory {
@@ -43,20 +102,19 @@ impl MemoryReporter for ProcessMemory {
     }
 
     fn totals(&self) -> MemoryTotals {
-        totals(&self.sizes())
+        self.totals_of(&self.sizes())
     }
 
     fn sizes_and_totals(&self) -> (Vec<StateSize>, MemoryTotals) {
         let sizes = self.sizes();
-        let totals = totals(&sizes);
+        let totals = self.totals_of(&sizes);
         (sizes, totals)
     }
 }
 
 /// The memory of the process beside the sum of these sizes.
 fn totals(sizes: &[StateSize]) -> MemoryTotals {
-    // The file exists on Linux only (https://man7.org/linux/man-pages/man5/proc_pid_status.5.html).
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let status = process_status();
     let resident = status_bytes(&status, "VmRSS:");
     let accounted = sizes.iter().map(|size| size.bytes).sum::<u64>();
     MemoryTotals {
@@ -65,6 +123,7 @@ fn totals(sizes: &[StateSize]) -> MemoryTotals {
         allocator_committed_bytes: Some(memory::committed_bytes()),
         accounted_bytes: accounted,
         unaccounted_bytes: resident.map(|bytes| bytes.cast_signed() - accounted.cast_signed()),
+        limit_bytes: None,
     }
 }
 

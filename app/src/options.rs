@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::thread::available_parallelism;
 
 use skytide_core::config::{AccountPolicy, Anonymous, BURST_MIN, Config, Indexer, LogKeep};
-use skytide_core::view::ViewId;
 use skytide_dataflow as dataflow;
 use skytide_ingest as ingest;
 
@@ -30,7 +29,7 @@ pub fn relays(config: &Config) -> Vec<ingest::RelayOptions> {
     ingest::RelayOptions::all(&config.firehose, seed)
 }
 
-/// The options of the dataflow.
+/// The options of the dataflow, without the limit on its memory, which only services have.
 pub fn dataflow(config: &Config) -> dataflow::Options {
     let indexer = &config.indexer;
     let cores = available_parallelism().map_or(1, usize::from);
@@ -47,7 +46,7 @@ pub fn dataflow(config: &Config) -> dataflow::Options {
             AccountPolicy::OpsOnly => dataflow::AccountPolicy::OpsOnly,
         },
         interactions_days: (indexer.interactions_days > 0).then_some(indexer.interactions_days),
-        views: ViewId::ALL.to_vec(),
+        views: indexer.views.selected(),
         batch_events_max: indexer.batch_events_max as usize,
         batch_bytes_max: indexer.batch_bytes_max.0 as usize,
         batch_epochs_max: usize::MAX,
@@ -56,6 +55,7 @@ pub fn dataflow(config: &Config) -> dataflow::Options {
         verify: indexer.checkpoint_verify,
         rebuild: indexer.rebuild,
         operator_log: indexer.operator_log,
+        memory: None,
     }
 }
 

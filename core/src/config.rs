@@ -25,13 +25,14 @@ mod relay_url;
 mod scheduler;
 mod store;
 mod values;
+mod views;
 
 pub use address::ListenAddress;
 pub use api::{Anonymous, Api, BURST_MIN, HostName};
 pub use cluster::{Cluster, HostPort};
 pub use environment::{MisnamedOption, Origin, PREFIXES, UnknownOption, Variable, check_names};
 pub use firehose::{CollectionFilter, CursorReset, Firehose, Start, Verify};
-pub use indexer::{AccountPolicy, DataflowLog, Indexer, LogKeep};
+pub use indexer::{AccountPolicy, DataflowLog, Indexer, LogKeep, MemoryMax};
 pub use mongo::{DatabaseName, Mongo, WriteConcern};
 pub use nats::{Compression, IN_FLIGHT_MAX, Nats, StreamName};
 pub use process::{LogFormat, Process};
@@ -40,6 +41,7 @@ pub use relay_url::RelayUrl;
 pub use scheduler::Scheduler;
 pub use store::Store;
 pub use values::{Between, ByteSize, Endpoint, EndpointOrNever, Span, ValueError, between, masked};
+pub use views::Views;
 
 /// All options.
 #[derive(Clone, Debug, clap::Args)]

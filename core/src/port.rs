@@ -15,6 +15,7 @@ pub mod identity;
 pub mod job;
 pub mod key;
 pub mod log;
+pub mod memory;
 pub mod profile;
 pub mod size;
 pub mod snapshot;

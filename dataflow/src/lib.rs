@@ -17,7 +17,8 @@
 //! bound and then slows the reading of the log. This also bounds the number of facts. The facts of
 //! a record are bounded by its bytes. When the status of an account changes, each of its live
 //! records is retracted or inserted at most once in one dataflow time, and a batch has at most two
-//! times.
+//! times. State is not bounded; while a process uses more memory than its limit, the source sends no
+//! further batch.
 //!
 //! After a restart, the newest usable checkpoint is restored, and the epochs of the log after it
 //! are replayed. Writes are disabled until the replay reaches the store's last commit. There the

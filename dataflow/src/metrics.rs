@@ -2,6 +2,7 @@
 
 mod commits;
 mod durations;
+mod memory;
 mod operators;
 mod sizes;
 
@@ -31,6 +32,7 @@ use crate::runtime::worker_clock::Wait;
 pub use commits::CommitProgress;
 use commits::CommitWatch;
 use durations::Durations;
+use memory::MemoryMetrics;
 use operators::{OperatorCollector, OperatorMetrics};
 use sizes::QueueSizes;
 
@@ -100,6 +102,7 @@ pub struct Metrics {
     by_worker: Vec<WorkerSizes>,
     operators: Arc<OperatorMetrics>,
     commit_watch: CommitWatch,
+    memory: MemoryMetrics,
     /// What waits between the log, the workers and the store.
     pub(crate) queues: QueueSizes,
     started: OnceLock<Instant>,
@@ -188,6 +191,7 @@ impl Metrics {
         }
         m.register_checkpoints(registry);
         m.durations.register(registry);
+        m.memory.register(registry);
         registry.register_collector(Box::new(OperatorCollector(m.operators.clone())));
         metrics
     }
@@ -449,6 +453,7 @@ impl GraphReporter for Metrics {
             commit_retries: self.retries.get(),
             events_pending: gauge(&self.events_pending),
             batches_pending: gauge(&self.batches_pending),
+            memory_excess: self.memory_excess(),
         })
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use skytide_core::port::checkpoint::CheckpointStore;
 use skytide_core::port::log::Log;
+use skytide_core::port::memory::MemoryLimit;
 use skytide_core::port::store::{Recipe, ViewStore};
 use skytide_core::view::ViewId;
 
@@ -40,6 +41,9 @@ pub struct Options {
     /// Whether the workers log their operators, for
     /// [`GraphReporter`](skytide_core::port::graph::GraphReporter) and `/metrics`.
     pub operator_log: bool,
+    /// The limit on the memory of this process, above which no further batch is taken; `None` for
+    /// no limit.
+    pub memory: Option<MemoryLimit>,
 }
 
 impl Default for Options {
@@ -57,6 +61,7 @@ impl Default for Options {
             verify: false,
             rebuild: false,
             operator_log: true,
+            memory: None,
         }
     }
 }

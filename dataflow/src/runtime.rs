@@ -11,6 +11,7 @@
 //! ```
 
 mod batch;
+mod budget;
 pub(crate) mod checkpoint;
 pub(crate) mod cluster;
 mod command;
@@ -41,6 +42,7 @@ use crate::graph::GraphConfig;
 use crate::records::Names;
 use crate::types::Time;
 use crate::{DataflowError, Metrics, Options, Ports, metrics};
+use budget::Budget;
 use checkpoint::{CheckpointEvent, CutGate, Keeper, Planner};
 use cluster::{EndOnDrop, Links, Liveness, Threads};
 use command::{BatchOutput, BuildCommand, Command};
@@ -322,7 +324,10 @@ impl Run {
             metrics: self.metrics.clone(),
         });
         let ends = [committed, control.intent, last_cut];
+        let ends: Vec<Epoch> = ends.into_iter().flatten().collect();
+        let (limit, metrics) = (options.memory.clone(), self.metrics.clone());
         Source {
+            budget: Budget::new(limit, self.threads, &ends, metrics),
             restore,
             reader: start.reader,
             read_ahead: start.read_ahead,
@@ -331,7 +336,7 @@ impl Run {
             through: through.unwrap_or_default(),
             workers,
             pending_commit: source::pending_commit(control, &options.views, &start.rebuilt),
-            ends: ends.into_iter().flatten().collect(),
+            ends,
             planner,
             batch_events_max: options.batch_events_max,
             batch_bytes_max: options.batch_bytes_max,

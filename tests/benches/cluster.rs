@@ -70,7 +70,12 @@ fn count(options: &config::Cluster, workers: usize, folder: &Path) {
     let metrics = Metrics::register(&mut Registry::default(), workers * processes);
     let never = CancellationToken::new();
     let threads = Runtime::new().expect("the runtime starts");
-    let place = ClusterMember::from_options(options, workers).expect("a cluster or none");
+    let dataflow = Options {
+        workers,
+        until_last: true,
+        ..Options::default()
+    };
+    let place = ClusterMember::from_options(options, &dataflow).expect("a cluster or none");
     let (started, events) = threads.block_on(async {
         let links = match &place {
             Some(place) => place.connect().await.expect("all processes are connected"),
@@ -79,7 +84,7 @@ fn count(options: &config::Cluster, workers: usize, folder: &Path) {
         let started = Instant::now();
         let counting = metrics.clone();
         if options.follows() {
-            let ended = skytide_dataflow::follow(links, workers, true, counting, never).await;
+            let ended = skytide_dataflow::follow(links, &dataflow, counting, never).await;
             assert!(matches!(ended, Err(DataflowError::LeaderEnded { .. })));
         } else {
             let ports = Ports {
@@ -87,12 +92,7 @@ fn count(options: &config::Cluster, workers: usize, folder: &Path) {
                 store: Arc::new(Rowless::default()),
                 checkpoints: None,
             };
-            let options = Options {
-                workers,
-                until_last: true,
-                ..Options::default()
-            };
-            let ended = skytide_dataflow::lead(options, ports, links, counting, never).await;
+            let ended = skytide_dataflow::lead(dataflow, ports, links, counting, never).await;
             ended.expect("the count completes");
         }
         (started, metrics.events.get())

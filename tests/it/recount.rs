@@ -14,6 +14,7 @@
 //! | `nothing_outlives...` | every fact is taken back with its record |
 //! | `hostile` | lists, texts and names without end cause a bounded number of rows, and are taken back exactly |
 //! | `faulty` | what ticks say of missing events, in their order, merged beyond a bound, for any workers and commits |
+//! | `selected` | views that are left out have no rows, and do not change the others |
 //! | `worlds_reach...` | none of the above is vacuous: the worlds do what they are meant to |
 //!
 //! Each failure names its seed. `SKYTIDE_TEST_SEED` runs a single seed, `SKYTIDE_TEST_SEEDS` that
@@ -25,6 +26,7 @@ pub(crate) mod faulty;
 pub(crate) mod harness;
 mod hostile;
 pub(crate) mod logs;
+pub(crate) mod selected;
 
 use std::collections::BTreeMap;
 

@@ -112,6 +112,7 @@ impl Query for ActorQuery {
     }
 
     async fn read(&self, rows: &Rows<'_>) -> Result<ActorAnswer, Problem> {
+        rows.require_computed(&[ViewId::Actors, ViewId::Accounts])?;
         let ResolvedActor { did, resolved } = &self.target;
         let account: Option<AccountRow> = rows.get_one(ViewId::Accounts, did.clone()).await?;
         let counts: Option<ActorRow> = rows.get_one(ViewId::Actors, did.clone()).await?;

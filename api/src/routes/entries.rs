@@ -50,7 +50,8 @@ pub(crate) struct Entry {
 }
 
 /// Joins entries with the accounts that their keys name. Posts are also joined with their URL, and
-/// with their tallies if `with_tallies` is set; tallies are always the current ones.
+/// with their tallies if `with_tallies` is set and the view `posts` is computed; tallies are always
+/// the current ones.
 pub(crate) async fn join(
     rows: &Rows<'_>,
     kind: EntryKind,
@@ -65,7 +66,7 @@ pub(crate) async fn join(
             for (entry, post) in entries.iter_mut().zip(&posts) {
                 entry.url = Some(post_url(post));
             }
-            if with_tallies {
+            if with_tallies && rows.computes(ViewId::Posts) {
                 let tallies: Vec<Option<PostRow>> = rows.get(ViewId::Posts, &posts).await?;
                 for (entry, tally) in entries.iter_mut().zip(tallies) {
                     entry.post = Some(tally.unwrap_or_default());

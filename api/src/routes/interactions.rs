@@ -134,6 +134,7 @@ impl Query for InteractionsQuery {
     }
 
     async fn read(&self, rows: &Rows<'_>) -> Result<Interactions, Problem> {
+        rows.require_computed(&[ViewId::Interactions])?;
         let ResolvedActor { did, resolved } = &self.target;
         let today = rows.committed.time.day();
         let first = self.first_day(rows.committed);

@@ -77,6 +77,9 @@ pub(crate) struct NetworkActivity {
     drops: BTreeMap<String, u64>,
     minutes: Vec<Point>,
     hours: Vec<Point>,
+    /// Parts that are empty because their views are not computed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    not_computed: Vec<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -122,6 +125,9 @@ impl Query for NetworkQuery {
     }
 
     async fn read(&self, rows: &Rows<'_>) -> Result<NetworkActivity, Problem> {
+        rows.require_computed(&[ViewId::Activity])?;
+        let optional = [ViewId::Languages, ViewId::Counters].into_iter();
+        let not_computed = optional.filter(|view| !rows.computes(*view));
         let now = rows.committed.time;
         let all_time = AllTimeActivity::read(rows).await?;
         let mut collections = Vec::new();
@@ -142,6 +148,7 @@ impl Query for NetworkQuery {
             counters,
             minutes: Buckets::minutes(now, 60).series(rows).await?,
             hours: Buckets::hours(now, self.hours).series(rows).await?,
+            not_computed: not_computed.map(ViewId::name).collect(),
         })
     }
 }

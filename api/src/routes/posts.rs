@@ -63,6 +63,7 @@ impl Query for PostQuery {
     }
 
     async fn read(&self, rows: &Rows<'_>) -> Result<Post, Problem> {
+        rows.require_computed(&[ViewId::Posts])?;
         let ResolvedActor { did, resolved } = &self.author;
         let post = PostKey::new(did, &self.rkey);
         let tallies: Option<PostRow> = rows.get_one(ViewId::Posts, post.clone()).await?;

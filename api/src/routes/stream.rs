@@ -29,7 +29,7 @@ use futures_util::{StreamExt, stream};
 use serde::Serialize;
 use skytide_core::id::Epoch;
 use skytide_core::port::key::Scope;
-use skytide_core::view::Window;
+use skytide_core::view::{ViewId, Window};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use self::slots::{StreamSlot, StreamSlots};
@@ -183,7 +183,10 @@ impl Selection {
 /// The data of a `commit` event.
 #[derive(Serialize)]
 struct Commit {
-    rates: Rates,
+    /// Absent if the view `activity` is not computed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rates: Option<Rates>,
+    /// Without the lists whose views are not computed.
     lists: BTreeMap<&'static str, ListPage>,
 }
 
@@ -204,12 +207,15 @@ impl Query for Selection {
         let mut lists = BTreeMap::new();
         for (name, list) in &self.lists {
             // A view that is missing must not hold back the others.
-            lists.insert(*name, list.stored(rows).await?);
+            if list.is_computed(rows) {
+                lists.insert(*name, list.stored(rows).await?);
+            }
         }
-        Ok(Commit {
-            rates: Rates::read(rows).await?,
-            lists,
-        })
+        let rates = match rows.computes(ViewId::Activity) {
+            true => Some(Rates::read(rows).await?),
+            false => None,
+        };
+        Ok(Commit { rates, lists })
     }
 }
 

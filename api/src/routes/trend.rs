@@ -150,6 +150,7 @@ impl Query for TrendQuery {
     }
 
     async fn read(&self, rows: &Rows<'_>) -> Result<Counts, Problem> {
+        rows.require_computed(&[self.view])?;
         let (key, did, resolved) = match &self.key {
             CountedKey::Text(text) => (text.clone(), None, None),
             CountedKey::Account(ResolvedActor { did, resolved }) => {

@@ -87,7 +87,8 @@ async fn answer_as_of(
     if !lists.iter().any(|list| list.view == query.view.id) {
         let (name, time) = (query.view.name, snapshot.time.rfc3339());
         return Err(Problem::not_found(format!(
-            "the snapshot of {time} has no list of {name:?}: the view was empty, or did not exist yet"
+            "the snapshot of {time} has no list of {name:?}: the view was empty, was left out by \
+             INDEXER_VIEWS, or did not exist yet"
         )));
     }
     let list = lists
@@ -294,11 +295,17 @@ impl Query for ListQuery {
         if self.view.id == ViewId::TopInteractions {
             rows.require(self.view.id).await?;
         }
+        rows.require_computed(&[self.view.id])?;
         self.stored(rows).await
     }
 }
 
 impl ListQuery {
+    /// Whether the commit has the view, as far as it says so.
+    pub(crate) fn is_computed(&self, rows: &Rows<'_>) -> bool {
+        rows.computes(self.view.id)
+    }
+
     /// The page, which is empty if the commit does not have the view.
     pub(crate) async fn stored(&self, rows: &Rows<'_>) -> Result<ListPage, Problem> {
         let list: Option<ListRow> = rows.get_one(self.view.id, self.list.clone()).await?;

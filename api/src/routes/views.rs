@@ -38,6 +38,8 @@ struct View {
     name: &'static str,
     version: u32,
     doc: String,
+    /// Whether the newest commit has it (`INDEXER_VIEWS`).
+    computed: bool,
     /// Number of its rows; `null`: the commit does not record it.
     rows: Option<i64>,
     /// The route that reads it.
@@ -51,7 +53,10 @@ impl Query for ViewsQuery {
 
     async fn read(&self, rows: &Rows<'_>) -> Result<Catalogue, Problem> {
         let sums = &rows.committed.sums;
-        let view = |view: &ViewId| View::new(*view, sums.get(view).map(|sum| sum.rows));
+        let view = |view: &ViewId| View {
+            computed: rows.computes(*view),
+            ..View::new(*view, sums.get(view).map(|sum| sum.rows))
+        };
         Ok(Catalogue {
             views: ViewId::ALL.iter().map(view).collect(),
         })
@@ -66,6 +71,7 @@ impl View {
             name: view.name(),
             version: view.version(),
             doc: first_sentence(view.doc()),
+            computed: true,
             rows,
             route: list
                 .map(|list| format!("/v1/trends/{}", list.name))

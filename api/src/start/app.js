@@ -7,6 +7,7 @@ import { openStream, retryAfter } from "./stream.js";
 const NETWORK_PAUSE_MS = 5_000;
 const JOBS_PAUSE_MS = 15_000;
 const RECONNECT_PAUSE_MS = 3_000;
+const NOT_COMPUTED = "This view is not computed (INDEXER_VIEWS).";
 const LISTS = { posts: rows.post, hashtags: rows.hashtag, links: rows.webLink, actors: rows.actor };
 
 const byId = (id) => document.getElementById(id);
@@ -83,15 +84,17 @@ function showAge() {
 function showCommit(commit) {
   notice(null);
   showMeta(commit);
-  byId("rate").textContent = rows.count(commit.rates.operations_per_second);
+  // Rates and lists whose views are not computed (INDEXER_VIEWS) are absent.
+  byId("rate").textContent = commit.rates ? rows.count(commit.rates.operations_per_second) : "–";
   for (const [name, row] of Object.entries(LISTS)) {
     const list = commit.lists[name];
+    if (!list) { rows.fill(byId(name), [], NOT_COMPUTED); continue; }
     const top = Math.max(1, ...list.entries.map((item) => item.value));
     const empty = choice.lang.value ? "Nothing in this language yet." : "Nothing counted in this window yet.";
     rows.fill(byId(name), list.entries.map((item) => row(item, top)), empty);
   }
-  const shown = commit.lists.hashtags.window;
-  byId("filled").textContent = shown.filled ? "" : `This window is not filled yet: it counts from ${clock(shown.from)}.`;
+  const shown = Object.values(commit.lists)[0]?.window;
+  byId("filled").textContent = !shown || shown.filled ? "" : `This window is not filled yet: it counts from ${clock(shown.from)}.`;
 }
 
 /** Shows what the pipeline waits for, if it waits. */
@@ -126,15 +129,16 @@ function showNetwork(network) {
   byId("parts").replaceChildren(...network.parts.map(rows.part));
   const seconds = network.rates.over_seconds;
   byId("collections").replaceChildren(...[...network.collections, total].map((item) => rows.collection(item, seconds)));
-  showLanguages(network.languages.entries);
+  const missing = network.not_computed ?? [];
+  showLanguages(network.languages.entries, missing.includes("languages"));
   const drops = Object.entries(network.drops).sort((a, b) => b[1] - a[1]);
   const most = Math.max(1, ...drops.map(([, n]) => n));
-  rows.fill(byId("drops"), drops.map((item, place) => rows.drop(item, place + 1, most)), "Nothing was dropped.");
+  rows.fill(byId("drops"), drops.map((item, place) => rows.drop(item, place + 1, most)), missing.includes("counters") ? NOT_COMPUTED : "Nothing was dropped.");
 }
 
-function showLanguages(languages) {
+function showLanguages(languages, isMissing) {
   const top = Math.max(1, ...languages.map((item) => item.count));
-  rows.fill(byId("languages"), languages.slice(0, 10).map((item, place) => rows.language(item, place + 1, top)), "No posts in this window yet.");
+  rows.fill(byId("languages"), languages.slice(0, 10).map((item, place) => rows.language(item, place + 1, top)), isMissing ? NOT_COMPUTED : "No posts in this window yet.");
   const tags = [...new Set(languages.map((item) => item.lang.toLowerCase().split("-")[0]))].filter((tag) => /^[a-z]{2,8}$/.test(tag));
   if (document.activeElement === choice.lang) return;
   const chosen = choice.lang.value;

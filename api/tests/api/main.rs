@@ -19,6 +19,7 @@
 //! - `stream`: server-sent events
 //! - `openapi`: answers match openapi.json; the start page
 //! - `text_limits`: texts in answers are bounded, whatever the rows hold
+//! - `selection`: views that are left out
 //! - `socket`: binding, bounded stop
 //! - `connections`: clients that hold connections
 
@@ -42,6 +43,7 @@ mod profiles;
 mod public;
 mod request_ids;
 mod schema;
+mod selection;
 mod socket;
 mod stream;
 mod targets;

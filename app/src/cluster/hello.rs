@@ -2,8 +2,10 @@
 //!
 //! ```text
 //! magic (8) │ protocol (2) │ version length (1), version │ build (8)
-//!   │ process (4) │ processes (4) │ threads (4) │ nonce (32)          length of each field in bytes
+//!   │ process (4) │ processes (4) │ threads (4) │ views (4) │ nonce (32)
 //! ```
+//!
+//! The length of each field is in bytes.
 //!
 //! Numbers are big-endian. The fields up to the protocol version never change, so that any two
 //! versions can report that they differ.
@@ -13,12 +15,13 @@ use std::io;
 use std::sync::OnceLock;
 
 use ring::digest;
+use skytide_core::view::ViewId;
 
 /// The first bytes that every process of Skytide sends.
 const MAGIC: &[u8; 8] = b"SKYTIDE\n";
 
 /// Version of the rest of this message and of all messages that follow it.
-const PROTOCOL: u16 = 1;
+const PROTOCOL: u16 = 2;
 
 /// Random bytes, new for every connection.
 pub const NONCE_BYTES: usize = 32;
@@ -38,6 +41,8 @@ pub struct Hello {
     pub processes: u32,
     /// Number of worker threads of each process.
     pub threads: u32,
+    /// The views that it would compute as the leader: bit `n` stands for the view with number `n`.
+    pub views: u32,
     /// Random bytes that the proof of the other process must cover.
     pub nonce: [u8; NONCE_BYTES],
 }
@@ -92,7 +97,18 @@ impl Hello {
             process,
             processes,
             threads,
+            views: 0,
             nonce: [0; NONCE_BYTES],
+        }
+    }
+
+    /// The same hello of a process that computes these views.
+    #[must_use]
+    pub fn with_views(self, views: &[ViewId]) -> Self {
+        let bits = views.iter().map(|view| 1 << *view as u8);
+        Self {
+            views: bits.fold(0, |all, bit| all | bit),
+            ..self
         }
     }
 
@@ -103,7 +119,7 @@ impl Hello {
         bytes.push(self.version.len() as u8);
         bytes.extend(self.version.as_bytes());
         bytes.extend(self.build.to_be_bytes());
-        for number in [self.process, self.processes, self.threads] {
+        for number in [self.process, self.processes, self.threads, self.views] {
             bytes.extend(number.to_be_bytes());
         }
         bytes.extend(self.nonce);
@@ -131,7 +147,8 @@ impl Hello {
         let version = String::from_utf8(take(length)?.to_vec()).ok()?;
         let build = u64::from_be_bytes(take(8)?.try_into().ok()?);
         let mut number = || Some(u32::from_be_bytes(take(4)?.try_into().ok()?));
-        let (process, processes, threads) = (number()?, number()?, number()?);
+        let (process, processes) = (number()?, number()?);
+        let (threads, views) = (number()?, number()?);
         let nonce = take(NONCE_BYTES)?.try_into().ok()?;
         let is_complete = rest.is_empty();
         is_complete.then_some(Self {
@@ -141,6 +158,7 @@ impl Hello {
             process,
             processes,
             threads,
+            views,
             nonce,
         })
     }
@@ -177,9 +195,38 @@ impl Hello {
                 other.threads, self.threads
             ));
         }
+        if let Some(difference) = view_difference(self.views, other.views) {
+            return Some(format!("{difference}: set the same INDEXER_VIEWS for all"));
+        }
         None
     }
 }
+
+/// How the views of another process differ from the views of this one.
+fn view_difference(own: u32, other: u32) -> Option<String> {
+    let names = |bits: u32| {
+        let views = ViewId::ALL
+            .iter()
+            .filter(|view| bits >> **view as u8 & 1 == 1);
+        let names: Vec<_> = views.map(|view| view.name()).collect();
+        (!names.is_empty()).then(|| names.join(", "))
+    };
+    match (names(other & !own), names(own & !other)) {
+        (None, None) => None,
+        (Some(more), None) => Some(format!("it also computes {more}")),
+        (None, Some(less)) => Some(format!("it does not compute {less}")),
+        (Some(more), Some(less)) => Some(format!("it computes {more} instead of {less}")),
+    }
+}
+
+// A bit for each view.
+const _: () = {
+    let mut index = 0;
+    while index < ViewId::ALL.len() {
+        assert!((ViewId::ALL[index] as u8) < u32::BITS as u8);
+        index += 1;
+    }
+};
 
 #[cfg(test)]
 mod tests {
@@ -189,7 +236,7 @@ mod tests {
         let nonce = [7; NONCE_BYTES];
         Hello {
             nonce,
-            ..Hello::new(5, 1, 3, 2)
+            ..Hello::new(5, 1, 3, 2).with_views(&[ViewId::Posts, ViewId::Links])
         }
     }
 
@@ -207,16 +254,16 @@ mod tests {
     #[test]
     fn another_protocol_version_is_decoded_without_the_rest() {
         let mut bytes = hello().encode();
-        bytes[9] = 2;
+        bytes[9] = PROTOCOL as u8 + 1;
         bytes.truncate(10);
         let other = Hello::decode(&bytes).expect("a hello with its protocol");
         let why = hello().differs_from(&other).expect("it differs");
-        assert!(why.starts_with("it uses protocol 2"), "{why}");
+        assert!(why.starts_with("it uses protocol 3"), "{why}");
     }
 
     #[test]
     fn a_difference_is_reported_by_name() {
-        let cases: [(fn(&mut Hello), &str); 4] = [
+        let cases: [(fn(&mut Hello), &str); 6] = [
             (|it| it.version = "9.9.9".into(), "it is Skytide \"9.9.9\""),
             (|it| it.build = 6, "it is build 0000000000000006 of Skytide"),
             (
@@ -227,6 +274,14 @@ mod tests {
                 |it| it.threads = 8,
                 "it counts with 8 threads, this process with 2",
             ),
+            (
+                |it| it.views = 1 << ViewId::Posts as u8,
+                "it does not compute links: set the same INDEXER_VIEWS for all",
+            ),
+            (
+                |it| it.views = 1 << ViewId::Actors as u8,
+                "it computes actors instead of posts, links",
+            ),
         ];
         for (change, expected) in cases {
             let mut other = hello();
@@ -234,7 +289,7 @@ mod tests {
             let why = hello().differs_from(&other).expect("it differs");
             assert!(why.starts_with(expected), "{why}");
         }
-        let other = Hello::new(5, 0, 3, 2);
+        let other = Hello::new(5, 0, 3, 2).with_views(&[ViewId::Links, ViewId::Posts]);
         assert_eq!(hello().differs_from(&other), None);
     }
 

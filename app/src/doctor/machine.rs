@@ -17,6 +17,8 @@ const RECORD_BYTES: u64 = 330;
 const BASE_BYTES: u64 = 256 << 20;
 /// Share of the memory above which a warning is given, in percent.
 const USED_PERCENT_MAX: u64 = 80;
+/// Share of the memory that `INDEXER_MEMORY_MAX` should leave at most to the dataflow, in percent.
+const MEMORY_MAX_PERCENT: u64 = 90;
 
 /// Checks the machine. `live_records`: those of the running dataflow, if there is one.
 pub fn check(config: &Config, service: Service, live_records: Option<f64>) -> Vec<Finding> {
@@ -25,6 +27,7 @@ pub fn check(config: &Config, service: Service, live_records: Option<f64>) -> Ve
         .map(|(limit, what)| memory(config, service, live_records, limit, what))
         .into_iter()
         .collect();
+    findings.extend(limit.and_then(|(limit, _)| memory_max(config, service, live_records, limit)));
     if matches!(service, Service::Up | Service::Index) {
         let cores = available_parallelism().map_or(1, usize::from);
         findings.push(workers(config.indexer.workers as usize, cores));
@@ -45,23 +48,8 @@ fn memory(
     what: &str,
 ) -> Finding {
     const CHECK: &str = "memory";
-    let has_store = config.mongo.uri.is_none() && service != Service::Ingest;
-    let has_api = matches!(service, Service::Up | Service::Serve);
-    let caches = [
-        (has_store, config.store.cache_bytes.0),
-        (has_api, config.api.cache_bytes_max.0),
-        (true, config.process.flight_bytes_max.0),
-    ];
-    let caches: u64 = caches
-        .into_iter()
-        .filter(|it| it.0)
-        .map(|(_, bytes)| bytes)
-        .sum();
+    let (needed, records) = needed(config, service, live_records);
     let counts = matches!(service, Service::Up | Service::Index);
-    let records = live_records.filter(|_| counts).map(|it| it.max(0.0) as u64);
-    let processes = config.cluster.hosts.len().max(1) as u64;
-    let of_records = records.unwrap_or(0) / processes * RECORD_BYTES;
-    let needed = BASE_BYTES + caches + of_records;
     let share = format!("{} ({what})", bytes(limit));
     let need = match records {
         Some(records) => format!(
@@ -85,6 +73,71 @@ fn memory(
     } else {
         Finding::ok(CHECK, found)
     }
+}
+
+/// Compares the memory that the dataflow may use with what it needs, and with `limit`, what the
+/// process may use before the system ends it. `None` without a dataflow.
+fn memory_max(
+    config: &Config,
+    service: Service,
+    live_records: Option<f64>,
+    limit: u64,
+) -> Option<Finding> {
+    const CHECK: &str = "memory";
+    if !matches!(service, Service::Up | Service::Index) {
+        return None;
+    }
+    let option = config.indexer.memory_max;
+    let Some(bytes_max) = option.bytes(Some(limit)) else {
+        let found =
+            "INDEXER_MEMORY_MAX is none: when memory runs out, the system kills the process";
+        let fix =
+            "set INDEXER_MEMORY_MAX to at most 90% of the memory: counting then stops instead";
+        return Some(Finding::warning(CHECK, found, fix));
+    };
+    let (needed, _) = needed(config, service, live_records);
+    let found = format!(
+        "INDEXER_MEMORY_MAX is {option}: counting stops when the process uses more than {}",
+        bytes(bytes_max)
+    );
+    Some(if needed > bytes_max {
+        let found = format!("{found}, and about {} are needed", bytes(needed));
+        let fix = "raise INDEXER_MEMORY_MAX, compute fewer views (INDEXER_VIEWS), or count on \
+                   several machines (INDEXER_HOSTS)";
+        Finding::problem(CHECK, found, fix)
+    } else if bytes_max > limit / 100 * MEMORY_MAX_PERCENT {
+        let found = format!("{found} of {}", bytes(limit));
+        let fix = "lower INDEXER_MEMORY_MAX to at most 90% of the memory: a batch in progress and a \
+                   checkpoint need memory above it";
+        Finding::warning(CHECK, found, fix)
+    } else if needed > bytes_max / 100 * USED_PERCENT_MAX {
+        let found = format!("{found}; about {} are needed", bytes(needed));
+        let fix = "raise INDEXER_MEMORY_MAX before it is reached";
+        Finding::warning(CHECK, found, fix)
+    } else {
+        Finding::ok(CHECK, found)
+    })
+}
+
+/// The memory that the service needs, in bytes, and the live records that are included.
+fn needed(config: &Config, service: Service, live_records: Option<f64>) -> (u64, Option<u64>) {
+    let has_store = config.mongo.uri.is_none() && service != Service::Ingest;
+    let has_api = matches!(service, Service::Up | Service::Serve);
+    let caches = [
+        (has_store, config.store.cache_bytes.0),
+        (has_api, config.api.cache_bytes_max.0),
+        (true, config.process.flight_bytes_max.0),
+    ];
+    let caches: u64 = caches
+        .into_iter()
+        .filter(|it| it.0)
+        .map(|(_, bytes)| bytes)
+        .sum();
+    let counts = matches!(service, Service::Up | Service::Index);
+    let records = live_records.filter(|_| counts).map(|it| it.max(0.0) as u64);
+    let processes = config.cluster.hosts.len().max(1) as u64;
+    let of_records = records.unwrap_or(0) / processes * RECORD_BYTES;
+    (BASE_BYTES + caches + of_records, records)
 }
 
 fn workers(workers: usize, cores: usize) -> Finding {
@@ -119,6 +172,8 @@ fn open_files(wanted: usize, hard: u64) -> Finding {
 
 #[cfg(test)]
 mod tests {
+    use clap::{Args, FromArgMatches};
+
     use super::super::finding::Level;
     use super::*;
 
@@ -131,5 +186,34 @@ mod tests {
         let finding = open_files(1_024, 1_024);
         assert_eq!(finding.level, Level::Warning);
         assert!(finding.found.contains("512 connections"), "{finding:?}");
+    }
+
+    #[test]
+    fn the_limit_on_memory_is_compared_with_the_need_and_with_the_machine() {
+        let command = Config::augment_args(clap::Command::new("skytide").no_binary_name(true));
+        let matches = command.try_get_matches_from(Vec::<String>::new());
+        let config = Config::from_arg_matches(&matches.expect("defaults"));
+        let config = config.expect("defaults");
+        let level = |memory_max: &str, records: f64| {
+            let mut config = config.clone();
+            config.indexer.memory_max = memory_max.parse().expect("a limit");
+            let found = memory_max_of(&config, records);
+            (found.level, found.found)
+        };
+        assert_eq!(level("50%", 1e6).0, Level::Ok);
+        // 8 GiB of 16 GiB are enough for about 23 million records.
+        assert_eq!(level("50%", 21e6).0, Level::Warning);
+        assert_eq!(level("50%", 30e6).0, Level::Problem);
+        assert_eq!(level("15GiB", 1e6).0, Level::Warning);
+        let (level, found) = level("none", 1e6);
+        assert_eq!(level, Level::Warning);
+        assert!(found.contains("kills the process"), "{found}");
+        let other = memory_max(&config, Service::Serve, None, 16 << 30);
+        assert_eq!(other.map(|it| it.found), None, "it has no dataflow");
+    }
+
+    fn memory_max_of(config: &Config, records: f64) -> Finding {
+        let found = memory_max(config, Service::Index, Some(records), 16 << 30);
+        found.expect("index has a dataflow")
     }
 }

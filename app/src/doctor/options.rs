@@ -47,8 +47,8 @@ fn refused_at_start(config: &Config, service: Service) -> Vec<Finding> {
         relays(config).map(drop).unwrap_or_else(&mut refused);
     }
     if all || service == Service::Index {
-        let workers = options::dataflow(config).workers;
-        let member = ClusterMember::from_options(&config.cluster, workers);
+        let dataflow = options::dataflow(config);
+        let member = ClusterMember::from_options(&config.cluster, &dataflow);
         member.map(drop).unwrap_or_else(&mut refused);
     }
     if all || service == Service::Schedule {

@@ -12,7 +12,7 @@ use skytide_core::time::Timestamp;
 use skytide_dataflow::Metrics;
 use skytide_ingest::Status;
 
-use super::waits::{Backlog, Observed};
+use super::waits::{Backlog, Observed, memory_text};
 use super::watch::{CheckpointWatch, CommitDelay, CommitShare, Unchanged};
 
 pub struct RelayHealth {
@@ -161,6 +161,7 @@ impl DataflowHealth {
         let spent = commits.total + commits.running.unwrap_or_default();
         observed.commit_share = watch.share.observe(spent.as_secs_f64(), now);
         observed.recovery = self.recovery();
+        observed.memory = m.memory_excess().filter(|excess| excess.waits);
         observed.backlog = Backlog {
             behind: in_log.map_or(Duration::ZERO, |it| watch.delay.observe(it, committed, now)),
             epochs: in_log.map_or(0, |it| it.0.saturating_sub(committed.0)),
@@ -173,31 +174,39 @@ impl DataflowHealth {
             .observe(completed, failed, m.commits.get(), now);
     }
 
-    /// What the dataflow does after a start.
+    /// What the dataflow does after a start, and whether it is over its memory limit.
     pub fn recovery(&self) -> Option<String> {
         let m = &self.metrics;
-        match (m.restoring.get(), m.catching_up.get()) {
-            (0, 0) => None,
-            (0, _) => Some(format!(
+        let mut text = match (m.restoring.get(), m.catching_up.get()) {
+            (0, 0) => return None,
+            (0, _) => format!(
                 "replaying the log after a restart: at epoch {}",
                 m.epoch.get()
-            )),
-            (shards, _) => Some(format!(
-                "restoring a checkpoint after a restart: {shards} of 64 shards left"
-            )),
+            ),
+            (shards, _) => {
+                format!("restoring a checkpoint after a restart: {shards} of 64 shards left")
+            }
+        };
+        if let Some(excess) = m.memory_excess() {
+            let memory = memory_text(&excess);
+            text.push_str(&format!("; {memory}, which does not stop the restart"));
         }
+        Some(text)
     }
 
     pub fn part(&self) -> Part {
         let commits = self.metrics.commit_progress();
-        let recovery = self.recovery();
-        let ok = recovery.is_none() && commits.failure.is_none();
-        let detail = match (commits.failure, recovery) {
+        let epoch = self.metrics.epoch.get();
+        let memory = self.metrics.memory_excess().filter(|excess| excess.waits);
+        let memory = memory.map(|it| format!("waits at epoch {epoch}: {}", memory_text(&it)));
+        let reason = memory.or_else(|| self.recovery());
+        let ok = reason.is_none() && commits.failure.is_none();
+        let detail = match (commits.failure, reason) {
             (Some(why), _) => {
                 why.map_public(|public| format!("commits fail and are retried: {public}"))
             }
-            (None, Some(recovery)) => Explanation::new(recovery),
-            (None, None) => Explanation::new(format!("at epoch {}", self.metrics.epoch.get())),
+            (None, Some(reason)) => Explanation::new(reason),
+            (None, None) => Explanation::new(format!("at epoch {epoch}")),
         };
         Part {
             name: "dataflow".to_owned(),

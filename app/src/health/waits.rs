@@ -10,6 +10,7 @@
 use std::time::Duration;
 
 use skytide_core::port::explanation::Explanation;
+use skytide_core::port::memory::{MemoryExcess, MemoryUse};
 use skytide_core::port::wait::{Wait, WaitWord};
 use skytide_dataflow::CommitProgress;
 
@@ -34,9 +35,8 @@ pub struct Observed {
     pub clock_behind_ms: Option<u64>,
     /// Which processes of the cluster are missing.
     pub cluster: Option<Explanation>,
-    /// The memory in use and its limit, in bytes, while the limit holds back the pipeline. There is
-    /// no such limit yet, so this is always `None`.
-    pub memory: Option<(u64, u64)>,
+    /// The process that is over its memory limit, while that stops the dataflow.
+    pub memory: Option<MemoryExcess>,
     /// Why the log does not answer.
     pub log_failure: Option<Explanation>,
     /// The size of the log and its limit, in bytes, if it has reached the limit.
@@ -114,11 +114,10 @@ impl Observed {
     }
 
     fn memory(&self) -> Option<Wait> {
-        let (used, limit) = self.memory?;
+        let memory = memory_text(&self.memory?);
         let sentence = format!(
-            "the process uses {} of memory, and its limit is {}",
-            mib(used),
-            mib(limit)
+            "counting has stopped: {memory}; raise INDEXER_MEMORY_MAX, or compute fewer views \
+             (INDEXER_VIEWS), and restart"
         );
         public(WaitWord::Memory, Some(sentence))
     }
@@ -209,6 +208,23 @@ fn public(word: WaitWord, sentence: Option<String>) -> Option<Wait> {
     sentence.map(|sentence| Wait::new(word, Explanation::new(sentence)))
 }
 
+/// The memory of a process and its limit, as the beginning of a sentence.
+pub fn memory_text(excess: &MemoryExcess) -> String {
+    let MemoryUse {
+        used_bytes,
+        bytes_max,
+    } = excess.memory;
+    let process = match excess.process {
+        0 => "the process".to_owned(),
+        number => format!("process {number} of the cluster"),
+    };
+    format!(
+        "{process} uses {} MiB of memory, and its limit is {} MiB",
+        used_bytes >> 20,
+        bytes_max >> 20
+    )
+}
+
 /// A duration in seconds with one digit after the point.
 fn seconds(duration: Duration) -> String {
     format!("{:.1} s", duration.as_secs_f64())
@@ -285,8 +301,19 @@ mod tests {
         );
         observed.log_failure = Some(Explanation::new("the log does not answer"));
         is(&observed, WaitWord::Log, "does not answer");
-        observed.memory = Some((3 << 30, 3 << 30));
-        is(&observed, WaitWord::Memory, "3072 MiB");
+        let mut excess = MemoryExcess {
+            process: 0,
+            memory: MemoryUse {
+                used_bytes: 3 << 30,
+                bytes_max: 2 << 30,
+            },
+            waits: true,
+        };
+        observed.memory = Some(excess);
+        is(&observed, WaitWord::Memory, "the process uses 3072 MiB");
+        excess.process = 2;
+        observed.memory = Some(excess);
+        is(&observed, WaitWord::Memory, "process 2 of the cluster uses");
         observed.cluster = Some(Explanation::new("waits for 2 of 4 processes"));
         is(&observed, WaitWord::Cluster, "2 of 4");
         observed.clock_behind_ms = Some(90_000);

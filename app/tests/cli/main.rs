@@ -6,6 +6,7 @@ mod apart;
 mod auditing;
 #[cfg(target_os = "linux")]
 mod away;
+mod capacity;
 #[cfg(unix)]
 mod cluster;
 mod demo;

@@ -41,7 +41,9 @@ pub(super) async fn choose(
     seed: u64,
 ) -> Result<Sample, AuditError> {
     let mut random = Random(seed);
-    let derived = derived_keys(replay, options, rows, &mut random).await?;
+    let mut derived = derived_keys(replay, options, rows, &mut random).await?;
+    let recipe = replay.committed().recipe.as_ref();
+    derived.retain(|view, _| recipe.is_none_or(|recipe| recipe.views.contains_key(view)));
     let mut sample = Sample {
         selection: Selection::All,
         keys: BTreeMap::new(),

@@ -105,7 +105,7 @@ pub fn check_names(
         if !has_prefix || known.contains(&name) || is_other {
             continue;
         }
-        let typo = mistyped_option(&upper, &known);
+        let typo = mistyped(&upper, known.iter().map(String::as_str));
         let is_typo = typo.is_some();
         let nearest = typo.or_else(|| similar_option(&upper, &known));
         let nearest = nearest.map(str::to_owned);
@@ -121,14 +121,17 @@ pub fn check_names(
     Ok(unknown)
 }
 
-/// The option of which `name` is a misspelling: the nearest one within [`TYPO_EDITS_MAX`], by the
-/// Damerau-Levenshtein distance.
-fn mistyped_option<'a>(name: &str, known: &'a [String]) -> Option<&'a str> {
-    let near = |known: &'a String| {
+/// The known name of which `name` is a misspelling: the nearest one within [`TYPO_EDITS_MAX`], by
+/// the Damerau-Levenshtein distance.
+pub(super) fn mistyped<'a>(
+    name: &str,
+    known: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
+    let near = |known: &'a str| {
         let edits = strsim::damerau_levenshtein(name, known);
-        (edits <= TYPO_EDITS_MAX).then_some((edits, known.as_str()))
+        (edits <= TYPO_EDITS_MAX).then_some((edits, known))
     };
-    let nearest = known.iter().filter_map(near).min();
+    let nearest = known.into_iter().filter_map(near).min();
     nearest.map(|(_, known)| known)
 }
 

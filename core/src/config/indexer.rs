@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::{ByteSize, Span, ValueError, between};
+use super::{ByteSize, Span, ValueError, Views, between};
 
 const MIB: u64 = 1 << 20;
 
@@ -185,6 +185,88 @@ pub struct Indexer {
     )]
     #[arg(value_name = "ROWS", default_value_t = 1_000, value_parser = between(10..=1_000_000_u32))]
     pub audit_rows: u32,
+
+    /// Memory above which the dataflow takes no further batch: a size, a share of the memory of the
+    /// control group or of the machine, or `none`. Above it, caches are released. Then counting
+    /// stops, and the log grows to its own limit, until less than 95 % of this memory is in use. A
+    /// restart is not stopped before its first commit. docs/capacity.md says what to do then.
+    #[arg(
+        id = "INDEXER_MEMORY_MAX",
+        long = "indexer-memory-max",
+        env = "INDEXER_MEMORY_MAX"
+    )]
+    #[arg(value_name = "BYTES|PERCENT|none", default_value = "50%")]
+    pub memory_max: MemoryMax,
+
+    /// The views to compute, separated by commas: `all`, or names of views, which docs/capacity.md
+    /// lists. A name with `-` before it is left out; if there are only such names, they are left out
+    /// of all views. The first commit after a change removes the rows of the other views, and
+    /// requests that need them are answered with an error.
+    #[arg(id = "INDEXER_VIEWS", long = "indexer-views", env = "INDEXER_VIEWS")]
+    #[arg(
+        value_name = "VIEW,...",
+        default_value = "all",
+        allow_hyphen_values = true
+    )]
+    pub views: Views,
+}
+
+/// The memory above which the dataflow takes no further batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryMax {
+    /// There is no limit.
+    Unlimited,
+    /// This much.
+    Bytes(ByteSize),
+    /// This share of the memory of the control group or of the machine, in percent.
+    Percent(u8),
+}
+
+impl MemoryMax {
+    /// The limit in bytes, of a process that may use `total` bytes. `None` for no limit, and for a
+    /// share of memory that is not known.
+    pub fn bytes(self, total: Option<u64>) -> Option<u64> {
+        match self {
+            Self::Unlimited => None,
+            Self::Bytes(ByteSize(bytes)) => Some(bytes),
+            Self::Percent(percent) => {
+                let share = u128::from(total?) * u128::from(percent) / 100;
+                u64::try_from(share).ok()
+            }
+        }
+    }
+}
+
+impl FromStr for MemoryMax {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        if matches!(text, "none" | "0") {
+            return Ok(Self::Unlimited);
+        }
+        if let Some(percent) = text.strip_suffix('%') {
+            let parsed: Option<u8> = percent.trim_end().parse().ok();
+            let parsed = parsed.filter(|percent| (1..=100).contains(percent));
+            let why = || ValueError(format!("{text:?} is not a share from 1% to 100%"));
+            return parsed.map(Self::Percent).ok_or_else(why);
+        }
+        let parsed = text.parse().ok().filter(|bytes| *bytes >= ByteSize(MIB));
+        parsed.map(Self::Bytes).ok_or_else(|| {
+            ValueError(format!(
+                "{text:?} is not a size of at least 1MiB, a share such as 50%, or none"
+            ))
+        })
+    }
+}
+
+impl fmt::Display for MemoryMax {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unlimited => f.write_str("none"),
+            Self::Bytes(bytes) => bytes.fmt(f),
+            Self::Percent(percent) => write!(f, "{percent}%"),
+        }
+    }
 }
 
 /// Where lines about the dataflow go.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::port::memory::{MemoryExcess, MemoryUse};
 use crate::port::size::StateSize;
 use crate::time::Timestamp;
 
@@ -46,6 +47,9 @@ pub struct Progress {
     pub events_pending: u64,
     /// Batches that were fed to the workers and are not committed yet.
     pub batches_pending: u64,
+    /// A process that uses more memory than its limit allows, if there is one.
+    #[serde(skip)]
+    pub memory_excess: Option<MemoryExcess>,
 }
 
 /// What one worker did since it started. All counters only grow.
@@ -94,6 +98,9 @@ pub struct WorkerReport {
     pub channels: Vec<ChannelReport>,
     /// The sizes of its state, in the order of their names. Each name occurs once.
     pub state: Vec<StateSize>,
+    /// The memory of its process beside the limit of that process. `None` without a limit, and for
+    /// a worker of the leading process.
+    pub memory: Option<MemoryUse>,
 }
 
 /// What one operator, or one scope of operators, did on one worker.

@@ -11,6 +11,10 @@ pub trait SizeReporter: Send + Sync {
     /// The newest size of each structure, in a fixed order. The call is cheap: it may return sizes
     /// that were measured up to a second ago.
     fn sizes(&self) -> Vec<StateSize>;
+
+    /// Releases what this part can compute or read again, because the process is over its memory
+    /// limit. The default releases nothing.
+    fn release(&self) {}
 }
 
 /// The size of one structure: a table, a window, a queue, a buffer or a cache.
@@ -62,6 +66,9 @@ pub struct MemoryTotals {
     /// `resident_bytes` minus `accounted_bytes`. Negative while reserved capacity has not been
     /// used: the system provides memory at its first use.
     pub unaccounted_bytes: Option<i64>,
+    /// The limit above which the dataflow of this process takes no further batch
+    /// (`INDEXER_MEMORY_MAX`). `None` without a limit, or without a dataflow.
+    pub limit_bytes: Option<u64>,
 }
 
 impl StateSize {

@@ -16,6 +16,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
 use skytide_core::port::graph::{OperatorReport, WorkerReport};
+use skytide_core::port::memory::MemoryUse;
 
 use super::sizes::encode_states;
 use crate::runtime::worker_clock::{Activity, Wait};
@@ -86,6 +87,14 @@ impl OperatorMetrics {
         let recorded = self.lock();
         let own = recorded.values().filter(|it| !it.report.is_remote);
         own.map(|it| it.report.clone()).collect()
+    }
+
+    /// The memory that the workers of other processes reported, with the number of the worker.
+    pub(super) fn remote_memory(&self) -> Vec<(usize, MemoryUse)> {
+        let recorded = self.lock();
+        let remote = recorded.values().filter(|it| it.report.is_remote);
+        let memory = |it: &Recorded| Some((it.report.worker, it.report.memory?));
+        remote.filter_map(memory).collect()
     }
 
     /// The reports of the workers of this process.

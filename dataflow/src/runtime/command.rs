@@ -20,6 +20,9 @@ pub enum Command {
     Build(Box<BuildCommand>),
     /// Process this worker's part of a batch.
     Feed(BatchInput),
+    /// Report now, with the memory of the process. Workers of the leading process have nothing to
+    /// report: the source measures their memory itself.
+    Report,
 }
 
 /// What the graph computes.

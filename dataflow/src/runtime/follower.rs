@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use skytide_core::port::graph::WorkerReport;
+use skytide_core::port::memory::{MemoryExcess, MemoryLimit};
 use timely::worker::Worker;
 use tokio_util::sync::CancellationToken;
 
-use crate::DataflowError;
 use crate::metrics::Metrics;
 use crate::records::Drops;
 use crate::runtime::cluster::{self, EndOnDrop, Links, Liveness, Mailbox, Reply};
@@ -15,6 +16,7 @@ use crate::runtime::operator_log::OperatorLog;
 use crate::runtime::worker_clock::Activity;
 use crate::runtime::worker_graph::WorkerGraph;
 use crate::types::Shared;
+use crate::{DataflowError, Options};
 
 /// How long a stopped follower waits for the leading process to end first.
 const LEADER_FIRST: Duration = Duration::from_secs(2);
@@ -22,8 +24,9 @@ const LEADER_FIRST: Duration = Duration::from_secs(2);
 /// The longest sleep while a worker waits for a command. A message that arrives wakes it earlier.
 const IDLE: Duration = Duration::from_millis(20);
 
-/// Runs `workers` threads that execute the commands of process 0, until `stop`. `logs_operators`:
-/// see [`Options::operator_log`](crate::Options::operator_log).
+/// Runs worker threads that execute the commands of process 0, until `stop`. Of the options it uses
+/// the number of workers, the limit on memory, and whether the workers log their operators; process
+/// 0 decides the others.
 ///
 /// On `stop` the process waits up to two seconds for process 0 to end first: if the whole cluster
 /// is being stopped, process 0 ends all others in order.
@@ -35,21 +38,29 @@ const IDLE: Duration = Duration::from_millis(20);
 /// If `links` are the connections of process 0.
 pub async fn follow(
     links: Links,
-    workers: usize,
-    logs_operators: bool,
+    options: &Options,
     metrics: Arc<Metrics>,
     stop: CancellationToken,
 ) -> Result<(), DataflowError> {
     let leader = links.leader().expect("process 0 leads").clone();
-    let liveness = links.liveness(workers)?;
+    let liveness = links.liveness(options.workers)?;
     let (worker_liveness, worker_metrics) = (liveness.clone(), metrics.clone());
+    let logs_operators = options.operator_log;
+    let memory = OwnMemory {
+        limit: options.memory.clone(),
+        process: links.process(),
+        metrics: metrics.clone(),
+    };
+    if let Some(limit) = &memory.limit {
+        metrics.record_memory_limit(limit.bytes_max);
+    }
     let work = move |worker: &mut Worker| {
         let log = OperatorLog::register(worker, worker_metrics.clone(), logs_operators);
         let mut log = log.reporting_waits();
-        execute_commands(worker, &worker_metrics, &worker_liveness, &mut log);
+        execute_commands(worker, &worker_metrics, &worker_liveness, &mut log, &memory);
         log.report_now(worker);
     };
-    let threads = cluster::start(links, workers, liveness.clone(), metrics, work)?;
+    let threads = cluster::start(links, options.workers, liveness.clone(), metrics, work)?;
     let _end_on_drop = EndOnDrop(liveness);
     let mut joined = tokio::task::spawn_blocking(|| threads.join());
     let ended = tokio::select! {
@@ -65,12 +76,45 @@ pub async fn follow(
     Err(DataflowError::LeaderEnded { leader })
 }
 
+/// The memory of this process, for the reports to process 0.
+struct OwnMemory {
+    limit: Option<MemoryLimit>,
+    process: usize,
+    metrics: Arc<Metrics>,
+}
+
+impl OwnMemory {
+    /// Adds the memory to a report, and records whether it is over the limit: process 0 then takes
+    /// no further batch.
+    fn add_to(&self, report: WorkerReport) -> Box<WorkerReport> {
+        let memory = self.limit.as_ref().map(MemoryLimit::measure);
+        let excess = memory.filter(|memory| memory.is_over());
+        let excess = excess.map(|memory| MemoryExcess {
+            process: self.process,
+            memory,
+            waits: true,
+        });
+        self.metrics.record_memory_excess(excess);
+        Box::new(WorkerReport { memory, ..report })
+    }
+
+    /// Returns free memory to the system if the process is over its limit. Process 0 waits
+    /// meanwhile.
+    fn return_free(&self) {
+        let limit = self.limit.as_ref();
+        if let Some(limit) = limit.filter(|limit| limit.measure().is_over()) {
+            limit.meter.return_free();
+        }
+    }
+}
+
 /// Executes commands on one worker until there are no more.
 fn execute_commands(
     worker: &mut Worker,
     metrics: &Arc<Metrics>,
     liveness: &Liveness,
     log: &mut OperatorLog,
+    memory: &OwnMemory,
 ) {
     let index = worker.index();
     let mut mailbox = Mailbox::build(worker);
@@ -89,6 +133,15 @@ fn execute_commands(
         };
         let BatchInput { segments, end, cut } = match command {
             Command::Feed(input) => input,
+            Command::Report => {
+                memory.return_free();
+                log.report_now(worker);
+                if let Some(report) = log.take_report() {
+                    mailbox.send_reply(leader, Reply::Report(memory.add_to(report)));
+                }
+                log.switch(worker, Activity::WaitForBatch);
+                continue;
+            }
             Command::Build(command) => {
                 let (metrics, stats) = (metrics.clone(), stats.clone());
                 let report = move |gauges, drops: Drops| {
@@ -109,7 +162,7 @@ fn execute_commands(
             };
             let output = BatchOutput { end, changes };
             log.report_if_due(worker);
-            let report = log.take_report().map(Box::new);
+            let report = log.take_report().map(|report| memory.add_to(report));
             mailbox.send_reply(leader, Reply::Batch(output, stats.take(), report));
         }
         if let Some(cut) = cut {

@@ -17,6 +17,7 @@ use crate::DataflowError;
 use crate::metrics::Metrics;
 use crate::records::{Names, SHARDS};
 use crate::runtime::batch::{Batch, End, Epochs, WholeEpoch};
+use crate::runtime::budget::Budget;
 use crate::runtime::checkpoint::{Cut, Planner};
 use crate::runtime::command::{BatchInput, Command};
 use crate::runtime::restore::Restore;
@@ -42,6 +43,8 @@ pub struct Source {
     /// Epochs at which a batch must end: the store's commit and intent, and the last cut of the
     /// checkpoint.
     pub ends: Vec<Epoch>,
+    /// Decides whether memory allows a further batch.
+    pub(crate) budget: Budget,
     /// Decides when checkpoints are cut; `None` if none are made.
     pub(crate) planner: Option<Planner>,
     /// The number of events at which a batch is complete.
@@ -97,7 +100,9 @@ impl Source {
     pub async fn run(mut self) -> Result<(), DataflowError> {
         let stop = self.stop.clone();
         if let Some(restore) = self.restore.take() {
-            let fed = stop.run_until_cancelled(restore.feed(&self.workers)).await;
+            let feed = restore.feed(&self.workers);
+            let feed = self.budget.observe_restore(feed);
+            let fed = stop.run_until_cancelled(feed).await;
             let Some(fed) = fed else {
                 return Ok(()); // stopped
             };
@@ -127,15 +132,20 @@ impl Source {
             let pending = end.map_or(0, |end| end.events);
             self.metrics.events_pending.set(pending as i64);
             self.report_sizes(&epochs, end);
-            let idle = end.is_none() && epochs.is_empty();
-            let can_send = end.is_some() && !self.splits_pending_commit(&batch);
-            let can_read = epochs.is_empty() && !last && !self.is_full(&batch);
+            let waits = self.budget.is_waiting();
+            // While the source waits for memory, a cut can still make room in a full log.
+            let idle = end.is_none() && epochs.is_empty() || waits;
+            let can_send = end.is_some() && !waits && !self.splits_pending_commit(&batch);
+            let can_read = epochs.is_empty() && !last && !waits && !self.is_full(&batch);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
                 is_open = has_room(&self.workers[0]), if can_send => {
                     if !is_open {
                         return Ok(());
+                    }
+                    if let Some(end) = &end && !self.budget.admits(end).await {
+                        continue;
                     }
                     let batch = std::mem::replace(&mut batch, Batch::new(self.workers.len()));
                     newest = end;
@@ -144,6 +154,7 @@ impl Source {
                         return Ok(());
                     }
                 }
+                () = self.budget.recheck(), if waits => self.request_reports(),
                 () = cut_requested(self.planner.as_ref()), if idle && newest.is_some() => {
                     if !self.cut_without_batch(newest).await {
                         return Ok(());
@@ -231,6 +242,19 @@ impl Source {
             }
         }
         true
+    }
+
+    /// Requests a report from each worker of another process, unless some queue is full: then the
+    /// worker processes a batch, and its reply has a report.
+    fn request_reports(&self) {
+        if !self.budget.needs_reports() {
+            return;
+        }
+        let slots = self.workers.iter().map(mpsc::Sender::try_reserve);
+        let slots: Result<Vec<_>, _> = slots.collect();
+        for slot in slots.into_iter().flatten() {
+            slot.send(Command::Report);
+        }
     }
 
     /// Cuts a checkpoint at the end of the newest batch. The log is full, so there may be no

@@ -96,6 +96,7 @@ impl LeaderWorker {
                     let graph = graph.as_mut().expect("the first command builds the graph");
                     self.process(worker, graph, log, input)?;
                 }
+                Command::Report => {}
             }
             if let Some(mailbox) = mailbox {
                 log.switch(worker, Activity::Step);
@@ -146,9 +147,13 @@ impl LeaderWorker {
         let mut pending_replies = 0;
         self.remote_workers.retain_mut(|remote| {
             let command = remote.commands.blocking_recv();
-            if let Some(Command::Feed(BatchInput { segments, cut, .. })) = &command {
-                pending_replies += usize::from(!segments.is_empty()) + usize::from(cut.is_some());
-            }
+            pending_replies += match &command {
+                Some(Command::Feed(BatchInput { segments, cut, .. })) => {
+                    usize::from(!segments.is_empty()) + usize::from(cut.is_some())
+                }
+                Some(Command::Report) => 1,
+                Some(Command::Build(_)) | None => 0,
+            };
             // The source sends each command to all workers. If it ended in between, the remote
             // worker must leave, because the other workers would wait for it.
             let has_more = command.is_some();
@@ -191,6 +196,7 @@ impl LeaderWorker {
                     log.switch(worker, Activity::Step);
                 }
                 Reply::Part(part) => self.send_part(part)?,
+                Reply::Report(report) => self.metrics.record_remote_report(*report),
             }
         }
         Ok(())

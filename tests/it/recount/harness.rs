@@ -163,10 +163,14 @@ impl Team {
         let mut all = connected(processes).into_iter();
         let links = all.next().expect("process 0");
         let other = |links| {
+            let options = skytide_dataflow::Options {
+                workers,
+                ..Default::default()
+            };
             let (metrics, never) = (Arc::default(), CancellationToken::new());
-            tokio::spawn(skytide_dataflow::follow(
-                links, workers, true, metrics, never,
-            ))
+            tokio::spawn(
+                async move { skytide_dataflow::follow(links, &options, metrics, never).await },
+            )
         };
         Self {
             links,

@@ -4,6 +4,7 @@
 //! names what the waiting workers wait for:
 //!
 //! ```text
+//! the source waits for memory                ─▶ the memory limit
 //! workers wait for the committer             ─▶ the view store
 //! workers wait for each other within a batch ─▶ the worker that does not wait, and its operator
 //! workers make cuts                          ─▶ checkpoints
@@ -16,6 +17,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use skytide_core::port::graph::{OperatorReport, WorkerReport};
+use skytide_core::port::memory::MemoryUse;
 
 use super::recent::{Growth, Recent};
 
@@ -60,6 +62,8 @@ pub(super) struct Finding {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum FindingKind {
+    /// A process is over its memory limit, so no batch is taken.
+    Memory,
     /// Workers wait for the view store.
     Store,
     /// Workers wait for one of them.
@@ -80,6 +84,7 @@ pub(super) enum FindingKind {
 pub(super) fn findings(recent: &Recent) -> Vec<Finding> {
     let workers = &recent.workers;
     let mut found: Vec<Finding> = [
+        full_memory(recent),
         stuck_worker(recent),
         slow_store(recent),
         slow_worker(workers),
@@ -123,6 +128,25 @@ fn share(part: f64, whole: f64) -> f64 {
 
 fn percent(share: f64) -> String {
     format!("{:.0} %", share * 100.0)
+}
+
+/// The process whose memory stops the dataflow.
+fn full_memory(recent: &Recent) -> Option<Finding> {
+    let excess = recent.progress?.memory_excess?;
+    let MemoryUse {
+        used_bytes,
+        bytes_max,
+    } = excess.memory;
+    let sentence = format!(
+        "Memory holds the dataflow up: process {} uses {} MiB, and its limit (INDEXER_MEMORY_MAX) is \
+         {} MiB. No further batch is taken.",
+        excess.process,
+        used_bytes >> 20,
+        bytes_max >> 20
+    );
+    excess
+        .waits
+        .then(|| Finding::new(FindingKind::Memory, sentence))
 }
 
 fn slow_store(recent: &Recent) -> Option<Finding> {

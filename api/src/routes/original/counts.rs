@@ -49,6 +49,7 @@ impl Query for CountsQuery {
     type Data = Counts;
 
     async fn read(&self, rows: &Rows<'_>) -> Result<Counts, Problem> {
+        rows.require_computed(&[ViewId::Activity])?;
         let keys = COLLECTIONS.map(|collection| ActivityKey {
             span: Span::All,
             start_minute: 0,

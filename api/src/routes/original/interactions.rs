@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use skytide_core::id::Did;
-use skytide_core::view::InteractionRow;
+use skytide_core::view::{InteractionRow, ViewId};
 
 use super::failure::Failure;
 use super::json_body::{self, HandleBody};
@@ -145,6 +145,7 @@ impl Query for InteractionsQuery {
     type Data = Answer;
 
     async fn read(&self, rows: &Rows<'_>) -> Result<Answer, Problem> {
+        rows.require_computed(&[ViewId::Interactions])?;
         let did = &self.did;
         let today = rows.committed.time.day();
         let select = |received| Selection {

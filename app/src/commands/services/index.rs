@@ -17,7 +17,6 @@ use crate::data::{Data, Role};
 use crate::dataflow_log::{DataflowLog, beside};
 use crate::failure::Failure;
 use crate::memory;
-use crate::options;
 use crate::supervisor::Supervisor;
 
 /// Computes the views from the log.
@@ -26,11 +25,12 @@ use crate::supervisor::Supervisor;
 ///
 /// The log or the views cannot be used, or the dataflow failed.
 pub async fn index(config: &Config, stop: CancellationToken) -> Result<(), Failure> {
-    let options = options::dataflow(config);
-    let member = ClusterMember::from_options(&config.cluster, options.workers)?;
+    let shared = Shared::default();
+    let options = shared.dataflow_options(config);
+    let member = ClusterMember::from_options(&config.cluster, &options)?;
     let member = match member {
         Some(member) if config.cluster.follows() => {
-            return follow(config, options, member, stop).await;
+            return follow(config, shared, options, member, stop).await;
         }
         member => member,
     };
@@ -38,7 +38,6 @@ pub async fn index(config: &Config, stop: CancellationToken) -> Result<(), Failu
     let Some(data) = open_unless_stopped(opening, &stop).await? else {
         return Ok(());
     };
-    let shared = Shared::default();
     shared.add_store_sizes(&data);
     shared.data_metrics(&data);
     let metrics = shared.dataflow_metrics(&options, member.as_ref());
@@ -70,13 +69,16 @@ pub async fn index(config: &Config, stop: CancellationToken) -> Result<(), Failu
 /// Runs workers for the leading process of the cluster. Needs neither the log nor the views.
 async fn follow(
     config: &Config,
+    shared: Shared,
     options: dataflow::Options,
     member: ClusterMember,
     stop: CancellationToken,
 ) -> Result<(), Failure> {
-    let shared = Shared::default();
     let metrics = shared.dataflow_metrics(&options, Some(&member));
-    let health = shared.health().with_cluster(Some(member.state.clone()));
+    let health = shared
+        .health()
+        .with_cluster(Some(member.state.clone()))
+        .with_follower(metrics.clone());
     let health = Arc::new(health);
     let mut supervisor = Supervisor::new(stop.clone(), config.process.shutdown_max.0);
     let graph = metrics.clone();
@@ -88,8 +90,7 @@ async fn follow(
         let Some(links) = stop.run_until_cancelled(member.connect()).await else {
             return Ok(());
         };
-        let logs = options.operator_log;
-        dataflow::follow(links?, options.workers, logs, metrics, stop).await?;
+        dataflow::follow(links?, &options, metrics, stop).await?;
         Ok::<_, BoxError>(())
     };
     supervisor.start("the dataflow", beside(log, counting));

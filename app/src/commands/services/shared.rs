@@ -107,6 +107,14 @@ impl Shared {
         ServiceHealth::new(Arc::new(SystemClock)).with_metric(&self.registry)
     }
 
+    /// The options of the dataflow, with the limit on the memory of this process.
+    pub fn dataflow_options(&self, config: &Config) -> dataflow::Options {
+        dataflow::Options {
+            memory: self.memory.limit(config.indexer.memory_max),
+            ..options::dataflow(config)
+        }
+    }
+
     /// Registers the metrics of the dataflow, for the workers of all processes of the cluster.
     pub fn dataflow_metrics(
         &self,

@@ -19,7 +19,6 @@ use crate::data::{Data, Role};
 use crate::dataflow_log::{DataflowLog, beside};
 use crate::failure::Failure;
 use crate::jobs::{Jobs, scheduler};
-use crate::options;
 use crate::relays::relays;
 use crate::supervisor::Supervisor;
 use crate::terminal::say;
@@ -72,8 +71,8 @@ pub async fn run_all(
     let shared = Shared::default();
     shared.add_store_sizes(&data);
     shared.data_metrics(&data);
-    let dataflow_options = options::dataflow(config);
-    let member = ClusterMember::from_options(&config.cluster, dataflow_options.workers)?;
+    let dataflow_options = shared.dataflow_options(config);
+    let member = ClusterMember::from_options(&config.cluster, &dataflow_options)?;
     let metrics = shared.dataflow_metrics(&dataflow_options, member.as_ref());
     let health = shared
         .health()

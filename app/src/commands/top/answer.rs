@@ -190,6 +190,8 @@ pub struct Memory {
     pub accounted_bytes: u64,
     /// The rest.
     pub unaccounted_bytes: Option<i64>,
+    /// Above it, the dataflow takes no further batch.
+    pub limit_bytes: Option<u64>,
 }
 
 impl Operator {

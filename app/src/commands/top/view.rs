@@ -279,8 +279,10 @@ fn memory(answer: &Answer) -> Option<Line> {
     let resident = memory.resident_bytes?;
     let rest = memory.unaccounted_bytes.unwrap_or_default();
     let sign = if rest < 0 { "-" } else { "" };
+    let limit = memory.limit_bytes.map(HumanBytes);
+    let limit = limit.map_or_else(String::new, |limit| format!(" of {limit}"));
     let text = format!(
-        "memory {}  accounted {} ({})  unaccounted {sign}{}",
+        "memory {}{limit}  accounted {} ({})  unaccounted {sign}{}",
         HumanBytes(resident),
         HumanBytes(memory.accounted_bytes),
         percent(memory.accounted_bytes as f64 / resident.max(1) as f64),

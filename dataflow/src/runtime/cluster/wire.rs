@@ -25,6 +25,7 @@ use crate::types::{Clock, Input, Time};
 enum WireCommand {
     Build(Box<BuildCommand>),
     Feed(Vec<WireSegment>, End, Option<Cut>),
+    Report,
 }
 
 /// A [`Segment`] as it is sent.
@@ -73,6 +74,8 @@ pub(crate) enum Reply {
     Batch(BatchOutput, Vec<WorkerStats>, Option<Box<WorkerReport>>),
     /// Its part of a cut.
     Part(Part),
+    /// What its operators did, and the memory of its process.
+    Report(Box<WorkerReport>),
 }
 
 /// A [`Reply`] as it is sent.
@@ -80,6 +83,7 @@ pub(crate) enum Reply {
 enum WireReply {
     Batch(End, RowChanges, Vec<WireStats>, Option<Box<WorkerReport>>),
     Part(Cut, Epoch, Vec<(String, ByteBuf)>, f64),
+    Report(Box<WorkerReport>),
 }
 
 /// [`WorkerStats`] as they are sent: each reason for a drop by its number.
@@ -97,6 +101,7 @@ impl From<Command> for WireCommand {
                 let segments = segments.into_iter().map(WireSegment::from);
                 Self::Feed(segments.collect(), end, cut)
             }
+            Command::Report => Self::Report,
         }
     }
 }
@@ -109,6 +114,7 @@ impl From<WireCommand> for Command {
                 let segments = segments.into_iter().map(Segment::from).collect();
                 Self::Feed(BatchInput { segments, end, cut })
             }
+            WireCommand::Report => Self::Report,
         }
     }
 }
@@ -179,6 +185,7 @@ impl From<Reply> for WireReply {
                 let sections = sections.collect();
                 Self::Part(part.cut, part.through, sections, part.pause_seconds)
             }
+            Reply::Report(report) => Self::Report(report),
         }
     }
 }
@@ -200,6 +207,7 @@ impl From<WireReply> for Reply {
                     pause_seconds,
                 })
             }
+            WireReply::Report(report) => Self::Report(report),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! One made-up interval for each fault.
 
 use skytide_core::port::graph::Progress;
+use skytide_core::port::memory::MemoryExcess;
 
 use super::*;
 
@@ -40,6 +41,39 @@ fn only(recent: &Recent) -> Finding {
         panic!("one finding: {found:#?}");
     };
     finding.clone()
+}
+
+#[test]
+fn memory_over_its_limit_is_the_first_cause_while_no_batch_is_taken() {
+    let idle = WorkerReport {
+        batch_wait_seconds: 9.0,
+        ..worker(0, &[])
+    };
+    let mut recent = recent(vec![idle]);
+    let mut excess = MemoryExcess {
+        process: 1,
+        memory: MemoryUse {
+            used_bytes: 3 << 30,
+            bytes_max: 2 << 30,
+        },
+        waits: true,
+    };
+    let progress = |excess| Progress {
+        memory_excess: Some(excess),
+        ..Progress::default()
+    };
+    recent.progress = Some(progress(excess));
+    let finding = only(&recent);
+    assert_eq!(finding.kind, FindingKind::Memory);
+    assert_eq!(
+        finding.sentence,
+        "Memory holds the dataflow up: process 1 uses 3072 MiB, and its limit (INDEXER_MEMORY_MAX) \
+         is 2048 MiB. No further batch is taken."
+    );
+    // A restart continues in spite of it.
+    excess.waits = false;
+    recent.progress = Some(progress(excess));
+    assert_eq!(only(&recent).kind, FindingKind::Idle);
 }
 
 #[test]
