@@ -2,6 +2,7 @@
 //! `cargo bench -p skytide-tests -- NAME`, for example `decode` or `mongo`.
 
 mod api;
+mod args;
 mod clients;
 mod cluster;
 mod days;
@@ -13,14 +14,22 @@ mod nats;
 mod observe;
 mod pipeline;
 mod restart;
+mod scale;
 mod simnet;
+mod six;
 mod stores;
+mod stream;
 mod whole;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    if cluster::counts() || restart::restarts() || memory::measures() {
+    let is_child = cluster::counts()
+        || restart::restarts()
+        || memory::measures()
+        || six::computes()
+        || scale::measures();
+    if is_child {
         return ExitCode::SUCCESS;
     }
     if whole::is_child() {
@@ -37,6 +46,8 @@ fn main() -> ExitCode {
         ("pipeline", pipeline::run),
         ("restart", restart::run),
         ("memory", memory::run),
+        ("six", six::run),
+        ("scale", scale::run),
         ("cluster", cluster::run),
         ("simnet", simnet::run),
         ("stores", stores::run),

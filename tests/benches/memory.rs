@@ -100,23 +100,29 @@ fn mb(bytes: u64) -> f64 {
     bytes as f64 / 1e6
 }
 
-/// Prints the largest structures of all workers together, and the totals.
-fn print(memory: &ProcessMemory, metrics: &Metrics) {
-    let (sizes, totals) = (memory.sizes(), memory.totals());
-    println!("\n{:<32}{:>12}", "live records", metrics.live_records.get());
-    let mut sums: Vec<(&str, u64, u64)> = Vec::new();
-    for size in &sizes {
+/// The entries and bytes of each structure, of all workers together, the largest first.
+pub fn structures(memory: &ProcessMemory) -> Vec<(String, u64, u64)> {
+    let mut sums: Vec<(String, u64, u64)> = Vec::new();
+    for size in memory.sizes() {
         match sums.iter_mut().find(|(name, ..)| *name == size.name) {
             Some((_, entries, bytes)) => {
                 *entries += size.entries;
                 *bytes += size.bytes;
             }
-            None => sums.push((&size.name, size.entries, size.bytes)),
+            None => sums.push((size.name.to_string(), size.entries, size.bytes)),
         }
     }
     sums.sort_by_key(|(.., bytes)| std::cmp::Reverse(*bytes));
-    for (name, entries, bytes) in sums.iter().filter(|(.., bytes)| *bytes > 0) {
-        println!("  {name:<30}{:>9.1} MB{entries:>12} entries", mb(*bytes));
+    sums
+}
+
+/// Prints the largest structures of all workers together, and the totals.
+pub fn print(memory: &ProcessMemory, metrics: &Metrics) {
+    let totals = memory.totals();
+    println!("\n{:<32}{:>12}", "live records", metrics.live_records.get());
+    let structures = structures(memory).into_iter();
+    for (name, entries, bytes) in structures.filter(|(.., bytes)| *bytes > 0) {
+        println!("  {name:<30}{:>9.1} MB{entries:>12} entries", mb(bytes));
     }
     let resident = totals.resident_bytes.unwrap_or_default();
     let committed = totals.allocator_committed_bytes.unwrap_or_default();

@@ -19,6 +19,7 @@ mod recount;
 mod restart;
 mod servers;
 mod simnet;
+mod textbook;
 mod tidy;
 mod upgrade;
 mod vectors;

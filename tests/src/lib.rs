@@ -17,6 +17,7 @@ pub mod made;
 pub mod reading;
 pub mod relay;
 pub mod servers;
+pub mod textbook;
 pub mod world;
 
 pub use skytide_audit::recount as model;
