@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn views_are_listed_or_left_out_by_name() {
-        let all: Vec<ViewId> = ViewId::ALL.iter().copied().collect();
+        let all: Vec<ViewId> = ViewId::ALL.to_vec();
         let without = |left_out: &[ViewId]| -> Vec<ViewId> {
             let views = all.iter().filter(|view| !left_out.contains(view));
             views.copied().collect()

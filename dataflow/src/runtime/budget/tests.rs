@@ -323,7 +323,11 @@ async fn run_through(
         Some(checkpoints) => !checkpoints.list().await.expect("memory answers").is_empty(),
         None => true,
     };
-    while !running.is_finished() && !(is_committed().await && has_checkpoint().await) {
+    loop {
+        let is_done = is_committed().await && has_checkpoint().await;
+        if is_done || running.is_finished() {
+            break;
+        }
         tokio::task::yield_now().await;
     }
     stop.cancel();
