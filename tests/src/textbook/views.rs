@@ -102,7 +102,7 @@ fn gone_posts<'s>(
     seen.concat(live.flat_map(move |(key, _)| address(&key)).negate())
 }
 
-/// View 1: Likes, reposts, replies and quotes of each post.
+/// View 1: likes, reposts, replies and quotes of each post.
 fn posts<'s>(live: Table<'s, Live>) -> Table<'s, Row> {
     let references = live.explode(|(_, (_, content))| {
         let acts = acts(&content).into_iter();
@@ -114,7 +114,7 @@ fn posts<'s>(live: Table<'s, Live>) -> Table<'s, Row> {
         .map(|(post, tallies)| Row::Post { post, tallies })
 }
 
-/// View 2: The posts with the most likes of the last 24 hours.
+/// View 2: the posts with the most likes of the last 24 hours.
 fn top_posts<'s>(
     live: Table<'s, Live>,
     recent: Table<'s, (u32, u64)>,
@@ -133,7 +133,7 @@ fn top_posts<'s>(
     top(entries).map(|(_, (Reverse(likes), post))| Row::TopPost { post, likes })
 }
 
-/// View 3: Posts and distinct authors of each hashtag, of all time and of the last 24 hours, and the
+/// View 3: posts and distinct authors of each hashtag, of all time and of the last 24 hours, and the
 /// hashtags with the most posts.
 fn hashtags<'s>(live: Table<'s, Live>, recent: Table<'s, (u32, u64)>) -> Table<'s, Row> {
     let tags = live.flat_map(|((author, _, rkey), (minute, content))| {
@@ -173,7 +173,7 @@ fn hashtags<'s>(live: Table<'s, Live>, recent: Table<'s, (u32, u64)>) -> Table<'
     rows.concat(top)
 }
 
-/// View 4: What each account did to each other account on each day.
+/// View 4: what each account did to each other account on each day.
 fn interactions<'s>(live: Table<'s, Live>) -> Table<'s, Row> {
     let acts = live.explode(|((author, ..), (minute, content))| {
         let act = acts(&content).into_iter().next();
@@ -189,7 +189,7 @@ fn interactions<'s>(live: Table<'s, Live>) -> Table<'s, Row> {
         })
 }
 
-/// View 5: Distinct followers, follows and posts of each account.
+/// View 5: distinct followers, follows and posts of each account.
 fn accounts<'s>(live: Table<'s, Live>) -> Table<'s, Row> {
     let own = live
         .clone()
@@ -208,7 +208,7 @@ fn accounts<'s>(live: Table<'s, Live>) -> Table<'s, Row> {
     counts.map(|(account, counts)| Row::Account { account, counts })
 }
 
-/// View 6: Creates, updates and deletes of each collection in each hour.
+/// View 6: creates, updates and deletes of each collection in each hour.
 fn operations<'s>(ops: Table<'s, (RecordKey, Change)>) -> Table<'s, Row> {
     let counts = ops.explode(|((_, collection, _), change)| {
         let one = |action| i32::from(change.action == action);
