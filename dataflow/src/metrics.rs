@@ -81,6 +81,12 @@ pub struct Metrics {
     pub checkpoint_failures: Counter,
     /// Bytes of the newest complete checkpoint.
     pub checkpoint_bytes: Gauge,
+    /// Bytes of sections that were written for checkpoints, with those of merged runs.
+    pub checkpoint_written_bytes: Counter,
+    /// Runs of live records in the newest complete checkpoint.
+    pub checkpoint_runs: Gauge,
+    /// How often runs were merged.
+    pub run_merges: Counter,
     /// Seconds from the first cut of the newest complete checkpoint until its completion.
     pub checkpoint_seconds: Gauge<f64, AtomicU64>,
     /// The longest time that a cut of the newest checkpoint paused the stream, in seconds.
@@ -224,6 +230,22 @@ impl Metrics {
             "Bytes of the newest complete checkpoint",
             Unit::Bytes,
             m.checkpoint_bytes.clone(),
+        );
+        registry.register_with_unit(
+            "checkpoint_written",
+            "Bytes written for checkpoints, with those of merged runs",
+            Unit::Bytes,
+            m.checkpoint_written_bytes.clone(),
+        );
+        registry.register(
+            "checkpoint_runs",
+            "Runs of live records in the newest complete checkpoint",
+            m.checkpoint_runs.clone(),
+        );
+        registry.register(
+            "run_merges",
+            "Merges of runs of live records into one",
+            m.run_merges.clone(),
         );
         let seconds = [
             (

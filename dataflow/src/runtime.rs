@@ -22,6 +22,8 @@ mod progress;
 mod rebuild;
 mod recover;
 mod restore;
+mod section_file;
+mod section_name;
 pub(crate) mod sections;
 mod source;
 mod task;
@@ -41,7 +43,7 @@ use crate::graph::GraphConfig;
 use crate::records::Names;
 use crate::types::Time;
 use crate::{DataflowError, Metrics, Options, Ports, metrics};
-use checkpoint::{CheckpointEvent, CutGate, Keeper, Planner};
+use checkpoint::{Base, CheckpointEvent, CutGate, Keeper, Planner};
 use cluster::{EndOnDrop, Links, Liveness, Threads};
 use command::{BatchOutput, BuildCommand, Command};
 use commit::Committer;
@@ -348,6 +350,9 @@ impl Run {
         if start.unprotected {
             self.gate.request();
         }
+        let base = start.checkpoint.as_ref();
+        let base = base.and_then(|restored| Base::of(restored, 0));
+        self.gate.set_base(base.as_ref().map(|it| it.id));
         if let Some(checkpoint) = &start.checkpoint {
             self.gate.set_newest_complete(checkpoint.first.epoch);
         }
@@ -361,6 +366,7 @@ impl Run {
             metrics: self.metrics.clone(),
             gate: self.gate.clone(),
             unusable: start.unusable.clone(),
+            base,
         })
     }
 

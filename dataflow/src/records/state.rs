@@ -1,6 +1,7 @@
 //! The state of `live_records`. Callers use only its methods, so another storage could replace it.
 
 mod accounts;
+mod changes;
 mod operations;
 mod report;
 mod shards;
@@ -25,6 +26,8 @@ use crate::operators::interner::Interner;
 use crate::operators::on_tick::shrink_spare;
 use crate::types::Time;
 use accounts::PreviousAnnouncements;
+pub(crate) use changes::CheckpointId;
+use changes::ShardChanges;
 
 /// The number of dropped inputs, by reason.
 pub type Drops = BTreeMap<DropReason, u64>;
@@ -58,6 +61,8 @@ pub struct LiveRecords {
     /// The accounts that have a repo, by checkpoint shard. An account is identified by the number
     /// of its DID.
     members: Vec<Vec<u32>>,
+    /// For each checkpoint shard, what its last cut did not write.
+    changes: Vec<ShardChanges>,
     /// The sizes of what accounts hold.
     sizes: RecordSizes,
     records: u64,
@@ -87,6 +92,7 @@ impl LiveRecords {
             policy,
             counted_through,
             members: vec![Vec::new(); usize::from(SHARDS)],
+            changes: vec![ShardChanges::default(); usize::from(SHARDS)],
             ..Self::default()
         };
         for (row, name) in ["", OTHER_COLLECTIONS].into_iter().enumerate() {
@@ -286,14 +292,27 @@ impl LiveRecords {
         shrink_spare(&mut self.facts, count);
     }
 
-    /// The number and repo of an account; adds a repo if the account has none.
+    /// The number and repo of an account that is about to change; adds a repo if the account has
+    /// none.
     fn repo(&mut self, did: &Did) -> (u32, &mut Repo) {
+        let number = self.add_repo(did);
+        let repo = self.repos[number as usize]
+            .as_mut()
+            .expect("the account has a repo");
+        if !std::mem::replace(&mut repo.changed, true) {
+            self.changes[usize::from(repo.shard)].changed.push(number);
+        }
+        (number, repo)
+    }
+
+    /// The number of an account; adds a repo if the account has none.
+    fn add_repo(&mut self, did: &Did) -> u32 {
         let number = self.dids.intern(did);
         let index = number as usize;
         if self.repos.len() <= index {
             self.repos.resize_with(index + 1, || None);
         }
-        let repo = self.repos[index].get_or_insert_with(|| {
+        self.repos[index].get_or_insert_with(|| {
             let shard = did.partition(SHARDS);
             self.members[usize::from(shard)].push(number);
             Box::new(Repo {
@@ -301,7 +320,7 @@ impl LiveRecords {
                 ..Repo::default()
             })
         });
-        (number, repo)
+        number
     }
 }
 

@@ -15,7 +15,7 @@ use skytide_core::time::{Minute, Timestamp};
 use super::shards::add_gone_post;
 use super::{ALL, LiveRecords, OTHER};
 use crate::fact::Fact;
-use crate::records::content::RecordRef;
+use crate::records::content::{Content, RecordRef};
 use crate::records::policy::AccountPolicy;
 use crate::records::repo::Repo;
 use crate::records::table::LiveRecord;
@@ -137,13 +137,21 @@ impl LiveRecords {
         let before = repo.size();
         self.records -= repo.records.len() as u64;
         let posts = self.collections.find(&Collection::POST.into());
-        let mut others = Vec::new();
-        for record in std::mem::take(&mut repo.records) {
-            self.sizes.remove_record(&record);
+        for record in repo.records.iter() {
             if Some(record.collection) == posts {
-                let key = add_gone_post(&mut repo.gone_posts, &self.hasher, record.rkey);
+                let rkey = record.rkey.clone();
+                let key = add_gone_post(&mut repo.gone_posts, &self.hasher, rkey);
                 self.sizes.add_gone_key(key);
-            } else {
+            }
+        }
+        let mut others = Vec::new();
+        if self.changes[usize::from(repo.shard)].is_stored {
+            for record in repo.records.remove_all() {
+                self.sizes.replace_content(record, Content::Removed);
+            }
+        } else {
+            for record in std::mem::take(&mut repo.records) {
+                self.sizes.remove_record(&record);
                 others.push(record.collection);
             }
         }

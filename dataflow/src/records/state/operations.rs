@@ -9,7 +9,7 @@ use super::{ALL, LiveRecords, OTHER};
 use crate::fact::{Activity, Fact};
 use crate::records::activity::ActivitySource;
 use crate::records::content::{Content, LeftOut, RecordRef};
-use crate::records::table::LiveRecord;
+use crate::records::table::{Found, LiveRecord};
 
 /// A collection of an account, by the numbers of both.
 #[derive(Clone, Copy)]
@@ -107,7 +107,10 @@ impl LiveRecords {
         let name = op.collection.as_str();
         let visible = !repo.hidden;
         let found = repo.records.find(hasher, (collection, &op.rkey));
-        let first_seen = found.map_or(minute, |at| repo.records.at(at).first_seen);
+        let first_seen = match found {
+            Found::Live(at) => repo.records.at(at).first_seen,
+            Found::Removed(_) | Found::Absent => minute,
+        };
         let address = RecordRef {
             did,
             collection: name,
@@ -122,13 +125,13 @@ impl LiveRecords {
             facts.extend(content.fact(&address, dids).map(|fact| (fact, 1)));
         }
         match found {
-            Some(at) => {
-                let old = sizes.replace_content(repo.records.at(at), content);
+            Found::Live(at) => {
+                let old = sizes.replace_content(repo.records.change(hasher, at), content);
                 if visible {
                     facts.extend(old.fact(&address, dids).map(|fact| (fact, -1)));
                 }
             }
-            None => {
+            Found::Removed(_) | Found::Absent => {
                 if name == Collection::POST {
                     facts.push((Fact::Seen(PostKey::new(did, &op.rkey)), 1));
                     sizes.remove_gone_key(remove_gone_post(&mut repo.gone_posts, hasher, &op.rkey));
@@ -140,9 +143,13 @@ impl LiveRecords {
                     content,
                 };
                 sizes.add_record(&record);
-                repo.records.push(hasher, record);
+                if let Found::Removed(at) = found {
+                    sizes.remove_record(repo.records.at(at));
+                } else {
+                    self.collections[collection].records += u32::from(row == OTHER);
+                }
+                repo.records.insert(hasher, found, record);
                 self.records += 1;
-                self.collections[collection].records += u32::from(row == OTHER);
                 if visible {
                     activity.add_live(row, 1);
                     activity.add_live(ALL, 1);
@@ -170,23 +177,27 @@ impl LiveRecords {
             facts,
             activity,
             sizes,
+            changes,
             ..
         } = self;
         let repo = repos[account as usize]
             .as_mut()
             .expect("an operation creates its repo");
         let before = repo.size();
-        let Some(at) = repo.records.find(hasher, (collection, rkey)) else {
+        let Found::Live(at) = repo.records.find(hasher, (collection, rkey)) else {
             sizes.replace(before, repo.size());
             return false;
         };
-        let record = repo.records.remove(hasher, at);
-        sizes.remove_record(&record);
-        let LiveRecord {
-            first_seen,
-            content,
-            ..
-        } = record;
+        let first_seen = repo.records.at(at).first_seen;
+        let stays = changes[usize::from(repo.shard)].is_stored;
+        let content = if stays {
+            let record = repo.records.mark_removed(hasher, at);
+            sizes.replace_content(record, Content::Removed)
+        } else {
+            let record = repo.records.take(hasher, at);
+            sizes.remove_record(&record);
+            record.content
+        };
         self.records -= 1;
         if name.as_str() == Collection::POST {
             let added = add_gone_post(&mut repo.gone_posts, hasher, rkey.clone());
@@ -204,7 +215,9 @@ impl LiveRecords {
             activity.add_live(row, -1);
             activity.add_live(ALL, -1);
         }
-        self.record_removed(collection);
+        if !stays {
+            self.record_removed(collection);
+        }
         true
     }
 }
