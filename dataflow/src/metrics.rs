@@ -3,6 +3,7 @@
 mod commits;
 mod durations;
 mod operators;
+mod runs;
 mod sizes;
 
 use std::collections::BTreeMap;
@@ -32,6 +33,7 @@ pub use commits::CommitProgress;
 use commits::CommitWatch;
 use durations::Durations;
 use operators::{OperatorCollector, OperatorMetrics};
+pub use runs::RunMetrics;
 use sizes::QueueSizes;
 
 /// Counters and gauges of the dataflow, for `/metrics`, the progress bar and the periodic log line.
@@ -81,12 +83,8 @@ pub struct Metrics {
     pub checkpoint_failures: Counter,
     /// Bytes of the newest complete checkpoint.
     pub checkpoint_bytes: Gauge,
-    /// Bytes of sections that were written for checkpoints, with those of merged runs.
-    pub checkpoint_written_bytes: Counter,
-    /// Runs of live records in the newest complete checkpoint.
-    pub checkpoint_runs: Gauge,
-    /// How often runs were merged.
-    pub run_merges: Counter,
+    /// The runs of checkpoints.
+    pub runs: RunMetrics,
     /// Seconds from the first cut of the newest complete checkpoint until its completion.
     pub checkpoint_seconds: Gauge<f64, AtomicU64>,
     /// The longest time that a cut of the newest checkpoint paused the stream, in seconds.
@@ -117,6 +115,7 @@ struct WorkerSizes {
     records: AtomicU64,
     accounts: AtomicU64,
     out_of_sync: AtomicU64,
+    evicted: AtomicU64,
 }
 
 /// The label of a drop counter: a [`DropReason`] as text.
@@ -231,22 +230,7 @@ impl Metrics {
             Unit::Bytes,
             m.checkpoint_bytes.clone(),
         );
-        registry.register_with_unit(
-            "checkpoint_written",
-            "Bytes written for checkpoints, with those of merged runs",
-            Unit::Bytes,
-            m.checkpoint_written_bytes.clone(),
-        );
-        registry.register(
-            "checkpoint_runs",
-            "Runs of live records in the newest complete checkpoint",
-            m.checkpoint_runs.clone(),
-        );
-        registry.register(
-            "run_merges",
-            "Merges of runs of live records into one",
-            m.run_merges.clone(),
-        );
+        m.runs.register(registry);
         let seconds = [
             (
                 "restore",
@@ -403,9 +387,13 @@ impl Metrics {
             self.dropped.get_or_create(&reason).inc_by(count);
         }
         self.facts.inc_by(gauges.facts);
+        self.runs.look_ups.inc_by(gauges.look_ups);
+        self.runs.reads.inc_by(gauges.reads);
+        self.runs.found.inc_by(gauges.found);
         if let Some(sizes) = self.by_worker.get(worker) {
             sizes.records.store(gauges.records, Ordering::Relaxed);
             sizes.accounts.store(gauges.accounts, Ordering::Relaxed);
+            sizes.evicted.store(gauges.evicted, Ordering::Relaxed);
             let out_of_sync = &sizes.out_of_sync;
             out_of_sync.store(gauges.out_of_sync, Ordering::Relaxed);
         }
@@ -416,6 +404,7 @@ impl Metrics {
                 .sum()
         };
         self.live_records.set(sum(|sizes| &sizes.records));
+        self.runs.evicted.set(sum(|sizes| &sizes.evicted));
         self.accounts.set(sum(|sizes| &sizes.accounts));
         self.out_of_sync.set(sum(|sizes| &sizes.out_of_sync));
     }

@@ -18,6 +18,7 @@
 mod activity;
 mod content;
 mod names;
+mod open_runs;
 mod partition;
 mod policy;
 mod repo;
@@ -38,6 +39,7 @@ use timely::dataflow::operators::rc::SharedStream;
 #[cfg(test)]
 pub(crate) use content::{Content, RecordRef};
 pub(crate) use names::Names;
+pub(crate) use open_runs::OpenRuns;
 pub(crate) use partition::{SHARDS, worker_of};
 pub use policy::AccountPolicy;
 pub(crate) use saved::build_run;

@@ -35,6 +35,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use skytide_core::id::Epoch;
+use skytide_core::port::checkpoint::CheckpointError;
 use skytide_core::port::store::Control;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -215,6 +216,7 @@ impl Run {
         queues: Queues,
         keeper: &mut Option<Task<()>>,
     ) -> Result<(), DataflowError> {
+        self.open_runs(&start).await?;
         let (sender, receiver) = queues.checkpoint_events.unzip();
         let task = |events| Some(Task::start(self.keeper(&control, &start)?.run(events)));
         *keeper = receiver.and_then(task);
@@ -344,6 +346,23 @@ impl Run {
         }
     }
 
+    /// Opens the runs of the checkpoint that is restored, so that workers can evict records.
+    async fn open_runs(&self, start: &Start) -> Result<(), DataflowError> {
+        let restored = start.checkpoint.as_ref();
+        let base = restored.and_then(|manifest| Base::of(manifest, 0));
+        let ports = (base, &self.ports.checkpoints, self.options.hot_records_max);
+        let (Some(base), Some(checkpoints), Some(max)) = ports else {
+            return Ok(());
+        };
+        let open = base.open(checkpoints.as_ref(), None, max).await;
+        let open = open.map_err(|source| CheckpointError::Failed {
+            operation: "open the runs of a checkpoint",
+            source,
+        })?;
+        self.gate.set_open_runs(Arc::new(open));
+        Ok(())
+    }
+
     /// The keeper of checkpoints; `None` without storage for them.
     fn keeper(&self, control: &Control, start: &Start) -> Option<Keeper> {
         let checkpoints = self.ports.checkpoints.clone()?;
@@ -367,6 +386,7 @@ impl Run {
             gate: self.gate.clone(),
             unusable: start.unusable.clone(),
             base,
+            hot_records_max: self.options.hot_records_max,
         })
     }
 

@@ -227,6 +227,11 @@ impl Run {
         Ok(run)
     }
 
+    /// The name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// What the run contains.
     pub fn summary(&self) -> &RunSummary {
         &self.summary

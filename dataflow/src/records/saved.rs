@@ -17,6 +17,7 @@
 //! policy.
 
 mod bytes;
+mod cold;
 mod content;
 mod entries;
 mod former;
@@ -26,6 +27,7 @@ mod save;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub(super) use cold::{ColdError, cold_record, cold_records};
 pub(crate) use entries::build_run;
 pub(crate) use plain::read_accounts;
 

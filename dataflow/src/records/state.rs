@@ -2,6 +2,7 @@
 
 mod accounts;
 mod changes;
+mod cold;
 mod operations;
 mod report;
 mod shards;
@@ -28,6 +29,7 @@ use crate::types::Time;
 use accounts::PreviousAnnouncements;
 pub(crate) use changes::CheckpointId;
 use changes::ShardChanges;
+use cold::Cold;
 
 /// The number of dropped inputs, by reason.
 pub type Drops = BTreeMap<DropReason, u64>;
@@ -43,6 +45,14 @@ pub struct Gauges {
     pub accounts: u64,
     /// Accounts whose records may be incomplete.
     pub out_of_sync: u64,
+    /// Live records that are only on disk.
+    pub evicted: u64,
+    /// Look-ups in runs since the previous time.
+    pub look_ups: u64,
+    /// Blocks that these look-ups read.
+    pub reads: u64,
+    /// Look-ups among these that found a record.
+    pub found: u64,
 }
 
 /// Live records by repo, and the facts of the current time. A time is one or more epochs of a
@@ -63,6 +73,7 @@ pub struct LiveRecords {
     members: Vec<Vec<u32>>,
     /// For each checkpoint shard, what its last cut did not write.
     changes: Vec<ShardChanges>,
+    cold: Cold,
     /// The sizes of what accounts hold.
     sizes: RecordSizes,
     records: u64,
@@ -93,6 +104,7 @@ impl LiveRecords {
             counted_through,
             members: vec![Vec::new(); usize::from(SHARDS)],
             changes: vec![ShardChanges::default(); usize::from(SHARDS)],
+            cold: Cold::new(usize::from(SHARDS)),
             ..Self::default()
         };
         for (row, name) in ["", OTHER_COLLECTIONS].into_iter().enumerate() {
@@ -121,6 +133,10 @@ impl LiveRecords {
             records: self.records,
             accounts: self.dids.len() as u64,
             out_of_sync: self.out_of_sync,
+            evicted: self.cold.records,
+            look_ups: self.cold.counts.look_ups,
+            reads: self.cold.counts.reads,
+            found: self.cold.counts.found,
         }
     }
 
@@ -286,6 +302,7 @@ impl LiveRecords {
 
     /// Calls `take` with each fact since the last call.
     pub(super) fn take_facts(&mut self, take: impl FnMut((Fact, i32))) {
+        self.cold.end_of_time();
         let count = self.facts.len();
         self.emitted = count as u64;
         self.facts.drain(..).for_each(take);

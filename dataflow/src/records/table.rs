@@ -45,6 +45,8 @@ pub(super) struct RecordTable {
     cut: u32,
     /// Number of records that were removed.
     removed: u32,
+    /// Number of records that are only on disk.
+    cold: u32,
 }
 
 /// Up to this many records are searched linearly; they fit in a few cache lines.
@@ -83,18 +85,43 @@ impl RecordTable {
         }
     }
 
-    /// The number of live records.
+    /// The number of live records in memory.
     pub fn len(&self) -> usize {
         self.records.len() - self.removed as usize
     }
 
-    /// The live records.
+    /// The number of live records that are only on disk.
+    pub fn cold(&self) -> u32 {
+        self.cold
+    }
+
+    /// Takes the records out of memory that are as in the newest complete checkpoint.
+    pub fn evict_unchanged(&mut self) -> Vec<LiveRecord> {
+        let count = std::mem::take(&mut self.unchanged);
+        if count == 0 {
+            return Vec::new();
+        }
+        self.cut -= count;
+        self.cold += count;
+        // All other records get another index.
+        self.index = None;
+        let evicted = self.records.drain(..count as usize).collect();
+        self.records.shrink_to_fit();
+        evicted
+    }
+
+    /// Adds a record that was only on disk.
+    pub fn add_loaded(&mut self, hasher: &DefaultHashBuilder, record: LiveRecord) {
+        self.cold -= 1;
+        self.push(hasher, record);
+    }
+
+    /// The live records in memory.
     pub fn iter(&self) -> impl Iterator<Item = &LiveRecord> {
         self.records.iter().filter(|record| !record.is_removed())
     }
 
     /// All records, also those that were removed.
-    #[cfg(test)]
     #[cfg(test)]
     pub fn all(&self) -> &[LiveRecord] {
         &self.records

@@ -20,7 +20,7 @@ mod runs;
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -33,7 +33,7 @@ pub(crate) use keeper::Keeper;
 pub(crate) use plan::Planner;
 pub(crate) use runs::Base;
 
-use crate::records::CheckpointId;
+use crate::records::{CheckpointId, OpenRuns};
 
 /// When checkpoints are made, and how many checkpoints and how much of the log are kept.
 #[derive(Clone, Copy, Debug)]
@@ -153,6 +153,8 @@ pub(crate) struct CutGate {
     cut_requested: Notify,
     /// The epoch of the newest complete and usable checkpoint; 0 if there is none.
     newest_complete: AtomicU64,
+    /// The runs of the newest complete checkpoint, if workers may evict records.
+    open_runs: Mutex<Option<Arc<OpenRuns>>>,
     /// The complete checkpoint on which the next one builds.
     base: Mutex<Option<CheckpointId>>,
 }
@@ -166,6 +168,23 @@ impl CutGate {
     /// Records the newest complete checkpoint.
     pub fn set_newest_complete(&self, checkpoint: Epoch) {
         self.newest_complete.store(checkpoint.0, Ordering::Release);
+    }
+
+    /// Records the open runs of the newest complete checkpoint.
+    pub fn set_open_runs(&self, open: Arc<OpenRuns>) {
+        *self
+            .open_runs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(open);
+    }
+
+    /// The open runs of the newest complete checkpoint, or of an earlier one if they cannot be
+    /// opened.
+    pub fn open_runs(&self) -> Option<Arc<OpenRuns>> {
+        self.open_runs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Records the checkpoint on which the next one builds.

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
 use timely::container::CapacityContainerBuilder;
@@ -12,7 +13,7 @@ use timely::worker::Worker;
 
 use crate::graph::{self, Accumulators, Streams};
 use crate::operators::lists::WorkerList;
-use crate::records::{Drops, Gauges, LiveRecords, live_records};
+use crate::records::{Drops, Gauges, LiveRecords, OpenRuns, live_records};
 use crate::runtime::batch::{End, Segment};
 use crate::runtime::checkpoint::{Cut, Part};
 use crate::runtime::cluster::{Liveness, PARK};
@@ -159,6 +160,11 @@ impl WorkerGraph {
         self.inputs.advance_to(time);
         self.clocks.advance_to(time);
         self.restored_lists.advance_to(time);
+    }
+
+    /// Uses these runs to evict live records.
+    pub fn set_open_runs(&mut self, open: Option<Arc<OpenRuns>>) {
+        self.records.borrow_mut().set_open_runs(open);
     }
 
     /// Serializes this worker's part of a cut into memory: what changed in the shards, and with the

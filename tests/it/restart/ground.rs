@@ -195,6 +195,7 @@ impl Lives {
     fn options(&self, case: Case, random: &mut Random) -> Options {
         let drawn = [4, 7, 16, 33, 64][random.below(5) as usize];
         Options {
+            hot_records_max: [None, Some(0), Some(64), Some(usize::MAX)][random.below(4) as usize],
             verify: random.chance(50),
             checkpoint: CheckpointOptions {
                 interval: None,

@@ -12,7 +12,7 @@
 use std::sync::Arc;
 
 use skytide_core::id::{Did, Rkey, Tid};
-use skytide_state::{Merge, Run, RunWriter};
+use skytide_state::{Merge, Run, RunWriter, StateError};
 
 use super::bytes::{Reader, Unreadable, Writer};
 use crate::saved_shard::SavedShard;
@@ -71,6 +71,68 @@ pub(super) fn read_name<'a>(from: &mut Reader<'a>) -> Result<&'a str, Unreadable
     }
 }
 
+/// Writes the part of a record's key after the DID.
+fn write_record_key(collection: &str, rkey: &Rkey, to: &mut Writer) {
+    write_name(collection, to);
+    match rkey.as_tid() {
+        Some(tid) => {
+            to.byte(0);
+            // Big-endian, so that keys ascend with time.
+            to.0.extend_from_slice(&tid.0.to_be_bytes());
+        }
+        None => {
+            to.byte(1);
+            rkey.with_str(|text| to.text(text));
+        }
+    }
+}
+
+/// Reads the part of a record's key after the DID.
+fn read_record_key<'a>(from: &mut Reader<'a>) -> Result<(&'a str, Rkey), Unreadable> {
+    let collection = read_name(from)?;
+    let rkey = match from.byte()? {
+        0 => {
+            let bytes = from.bytes(8)?.try_into().map_err(|_| Unreadable)?;
+            Tid(u64::from_be_bytes(bytes)).into()
+        }
+        _ => from.text()?.parse().map_err(|_| Unreadable)?,
+    };
+    Ok((collection, rkey))
+}
+
+/// The key of a record.
+pub(super) fn record_key(did: &Did, collection: &str, rkey: &Rkey) -> Vec<u8> {
+    let mut key = Writer::default();
+    key.did(did);
+    write_record_key(collection, rkey, &mut key);
+    key.0
+}
+
+/// Visits the live records of an account in these runs, newest first: each with the rest of its
+/// value.
+pub(super) fn visit_records(
+    runs: &[Arc<Run>],
+    did: &Did,
+    mut visit: impl FnMut(&str, Rkey, &mut Reader<'_>) -> Result<(), Unreadable>,
+) -> Result<Result<(), Unreadable>, StateError> {
+    let mut prefix = Writer::default();
+    prefix.did(did);
+    let mut merge = Merge::open(runs, &prefix.0)?;
+    while let Some((key, value)) = merge.next_entry()? {
+        let Some(rest) = key.strip_prefix(&prefix.0[..]) else {
+            break;
+        };
+        let value = value.filter(|value| *value != [GONE] && rest != [ACCOUNT]);
+        let Some(value) = value else { continue };
+        let visited = read_record_key(&mut Reader(rest))
+            .and_then(|(collection, rkey)| visit(collection, rkey, &mut Reader(value)));
+        if visited.is_err() {
+            return Ok(visited);
+        }
+    }
+    Ok(Ok(()))
+}
+
 /// Changed entries in no order, as a worker sends them to the task that writes checkpoints.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
@@ -99,18 +161,7 @@ impl Changes {
     /// Ends the entry of a record. `has_value`: it has the value that was written.
     pub fn end_record(&mut self, collection: &str, rkey: &Rkey, has_value: bool) {
         self.key.0.truncate(self.did_bytes);
-        write_name(collection, &mut self.key);
-        match rkey.as_tid() {
-            Some(tid) => {
-                self.key.byte(0);
-                // Big-endian, so that keys ascend with time.
-                self.key.0.extend_from_slice(&tid.0.to_be_bytes());
-            }
-            None => {
-                self.key.byte(1);
-                rkey.with_str(|text| self.key.text(text));
-            }
-        }
+        write_record_key(collection, rkey, &mut self.key);
         self.end(has_value);
     }
 
@@ -201,14 +252,7 @@ impl SavedShard {
                 continue;
             };
             let mut from = Reader(&key[prefix.len()..]);
-            let collection = read_name(&mut from)?;
-            let rkey: Rkey = match from.byte()? {
-                0 => {
-                    let bytes = from.bytes(8)?.try_into().map_err(|_| Unreadable)?;
-                    Tid(u64::from_be_bytes(bytes)).into()
-                }
-                _ => from.text()?.parse().map_err(|_| Unreadable)?,
-            };
+            let (collection, rkey) = read_record_key(&mut from)?;
             let entry = match value.0 {
                 [GONE] => Entry::GonePost { rkey },
                 _ => Entry::Record { collection, rkey },

@@ -1,6 +1,6 @@
 //! Restores the accounts of a shard and emits all their facts.
 
-use skytide_core::id::{Did, Tid};
+use skytide_core::id::{Did, Rkey, Tid};
 use skytide_core::limits::{STATUS_BYTES_MAX, truncated};
 use skytide_core::time::{Minute, Timestamp};
 use skytide_core::view::Span;
@@ -113,24 +113,13 @@ impl Loading<'_> {
     fn record(
         &mut self,
         (did, collection): (&Did, &str),
-        rkey: skytide_core::id::Rkey,
+        rkey: Rkey,
         value: &mut Reader<'_>,
     ) -> Result<Option<LiveRecord>, Unreadable> {
         if self.current.is_none() {
             return Ok(None);
         }
-        let kind = value.byte()?;
-        let first_seen = Minute(u32::try_from(value.number()?).map_err(|_| Unreadable)?);
-        let address = RecordRef {
-            did,
-            collection: "",
-            rkey: &rkey,
-            first_seen,
-        };
         let state = &mut *self.state;
-        let content = content::read(kind, &address, value, |from| {
-            Ok(state.number_of(&from.did()?))
-        })?;
         let known = self.collection.as_ref();
         let known = known.filter(|(name, _)| **name == *collection);
         let number = match known {
@@ -141,12 +130,7 @@ impl Loading<'_> {
                 number
             }
         };
-        Ok(Some(LiveRecord {
-            rkey,
-            collection: number,
-            first_seen,
-            content,
-        }))
+        read_record(state, (did, number), rkey, value).map(Some)
     }
 
     /// Restores the account whose entries were read.
@@ -162,7 +146,34 @@ impl Loading<'_> {
         repo.records.mark_complete(self.state.hasher());
         let account = self.state.restore_repo(&did, repo);
         self.state.mark_stored(account);
+        self.state.restored_from_runs(account);
     }
+}
+
+/// Reads the value of a record.
+pub(super) fn read_record(
+    state: &mut LiveRecords,
+    (did, collection): (&Did, u32),
+    rkey: Rkey,
+    value: &mut Reader<'_>,
+) -> Result<LiveRecord, Unreadable> {
+    let kind = value.byte()?;
+    let first_seen = Minute(u32::try_from(value.number()?).map_err(|_| Unreadable)?);
+    let address = RecordRef {
+        did,
+        collection: "",
+        rkey: &rkey,
+        first_seen,
+    };
+    let content = content::read(kind, &address, value, |from| {
+        Ok(state.number_of(&from.did()?))
+    })?;
+    Ok(LiveRecord {
+        rkey,
+        collection,
+        first_seen,
+        content,
+    })
 }
 
 /// Reads the flags of a repo, and the optional fields whose flags are set.

@@ -39,7 +39,13 @@ impl LiveRecords {
         }
         let mut changes = Changes::default();
         for account in accounts {
+            let cold = match base {
+                None => self.read_cold(account),
+                Some(_) => Vec::new(),
+            };
             self.save_account(account, base.is_none(), &mut changes);
+            cold.iter()
+                .for_each(|record| self.save_record(record, &mut changes));
             self.end_cut(account);
         }
         Some(SavedChanges {

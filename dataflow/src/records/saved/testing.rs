@@ -6,8 +6,8 @@ use skytide_core::id::{Did, Epoch};
 use skytide_state::{Run, merge_runs};
 
 use super::build_run;
-use crate::records::SHARDS;
 use crate::records::state::{CheckpointId, LiveRecords};
+use crate::records::{OpenRuns, SHARDS};
 use crate::saved_shard::SavedShard;
 
 /// The newest complete checkpoint.
@@ -16,6 +16,8 @@ pub(crate) struct Checkpoints {
     pub complete: Vec<SavedShard>,
     base: Option<CheckpointId>,
     attempts: u64,
+    /// The number of records that a worker keeps in memory.
+    pub hot_records_max: Option<usize>,
 }
 
 impl Checkpoints {
@@ -46,7 +48,27 @@ impl Checkpoints {
         if completes {
             self.complete = shards;
             self.base = Some(id);
+            let open = self.open_runs(id);
+            for state in states {
+                state.set_open_runs(open.clone());
+            }
         }
+    }
+
+    fn open_runs(&self, id: CheckpointId) -> Option<Arc<OpenRuns>> {
+        let hot_records_max = self.hot_records_max?;
+        let shards = self.complete.iter().map(|saved| {
+            let runs = saved.runs.iter().map(|(name, bytes)| {
+                let run = Run::open(name, bytes.clone());
+                Arc::new(run.expect("it is intact"))
+            });
+            runs.collect()
+        });
+        Some(Arc::new(OpenRuns {
+            id,
+            shards: shards.collect(),
+            hot_records_max,
+        }))
     }
 
     /// As [`make_of`](Self::make_of) for one worker.
@@ -61,6 +83,10 @@ impl Checkpoints {
 
     /// Restores the newest complete checkpoint into a new state.
     pub fn load(&self, state: &mut LiveRecords, is_own: impl Fn(&Did) -> bool) {
+        if let Some((epoch, _)) = self.base {
+            // The restored checkpoint has attempt 0.
+            state.set_open_runs(self.open_runs((epoch, 0)));
+        }
         for saved in &self.complete {
             state.load(saved, Some(&is_own)).expect("it is intact");
         }

@@ -128,7 +128,9 @@ impl LiveRecords {
         let repo = self.repos[account as usize]
             .as_mut()
             .expect("an event creates its repo");
-        if !repo.hidden {
+        let hidden = repo.hidden;
+        self.load_all_cold(account);
+        if !hidden {
             self.emit_record_facts(did, account, -1);
         }
         let repo = self.repos[account as usize]
@@ -164,6 +166,7 @@ impl LiveRecords {
 
     /// Inserts (+1) or retracts (-1) the facts of all records of an account.
     pub(super) fn emit_record_facts(&mut self, did: &Did, account: u32, diff: i32) {
+        let cold = self.read_cold(account);
         let Self {
             dids,
             collections,
@@ -180,7 +183,7 @@ impl LiveRecords {
             collection,
             first_seen,
             content,
-        } in repo.records.iter()
+        } in repo.records.iter().chain(&cold)
         {
             let name = collections.key(*collection);
             let address = RecordRef {

@@ -55,11 +55,15 @@ impl LiveRecords {
         let accounts = match base {
             None => {
                 let members = self.members[shard].clone();
-                self.take_removed(&members, |table, hasher| table.take_removed(hasher));
+                // A removed record still hides the one in the runs from which records are read.
+                if !self.has_cold(shard) {
+                    self.take_removed(&members, |table, hasher| table.take_removed(hasher));
+                }
                 members
             }
-            Some(_) if base == last_cut => {
+            Some(id) if base == last_cut && self.can_complete(shard, id) => {
                 self.take_removed(&before, |table, hasher| table.mark_complete(hasher));
+                self.completed(shard, id, &before);
                 changed
             }
             Some(_) => {

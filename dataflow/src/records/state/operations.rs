@@ -33,6 +33,7 @@ impl LiveRecords {
                     account,
                     collection,
                 };
+                self.load_cold(account, (collection, &name), &op.rkey);
                 self.put(target, op, minute);
             }
             Action::Delete => {
@@ -41,6 +42,7 @@ impl LiveRecords {
                 let row = collection.map_or(OTHER, |collection| self.activity_row(collection));
                 self.count_operation(account, row, &op, minute);
                 let was_live = collection.is_some_and(|collection| {
+                    self.load_cold(account, (collection, &name), &op.rkey);
                     let target = RepoCollection {
                         did,
                         account,

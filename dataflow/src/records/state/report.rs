@@ -40,6 +40,7 @@ impl StateSizes for LiveRecords {
             ("live_records.collections", self.collections.size()),
             ("live_records.activity", self.activity.size()),
             ("live_records.facts", facts),
+            ("live_records.runs", self.cold.size()),
         ] {
             sizes.add(name, size, COLLECTIONS);
         }
@@ -124,7 +125,10 @@ mod tests {
         let mut next = crate::testing::random(seed);
         let new = || LiveRecords::new(AccountPolicy::default(), 0);
         let mut state = new();
-        let mut checkpoints = Checkpoints::default();
+        let mut checkpoints = Checkpoints {
+            hot_records_max: Some(100),
+            ..Checkpoints::default()
+        };
         for step in 0..30_000_u64 {
             let account = next(12) * next(3);
             let did: Did = match account % 2 {

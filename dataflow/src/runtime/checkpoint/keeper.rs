@@ -50,6 +50,8 @@ pub(crate) struct Keeper {
     pub unusable: BTreeSet<Epoch>,
     /// The complete checkpoint whose runs the next one shares. The gate has its identity.
     pub base: Option<Base>,
+    /// The number of records that a worker keeps in memory; `None` if it keeps all.
+    pub hot_records_max: Option<usize>,
 }
 
 /// A checkpoint that was begun and is not complete.
@@ -177,6 +179,7 @@ impl Keeper {
         match self.complete(unfinished, last).await {
             Ok(manifest) => {
                 self.set_base(Base::of(&manifest, unfinished.attempt));
+                self.open_runs().await;
                 self.gate.set_newest_complete(unfinished.first.epoch);
                 progress.unfinished = None;
                 progress.failures = 0;
@@ -233,7 +236,7 @@ impl Keeper {
             }
         }
         for (name, bytes) in part.sections {
-            let written = &self.metrics.checkpoint_written_bytes;
+            let written = &self.metrics.runs.written_bytes;
             written.inc_by(bytes.len() as u64);
             let section = self.checkpoints.write(checkpoint, &name, bytes).await?;
             unfinished.sections.push(section);
@@ -269,7 +272,7 @@ impl Keeper {
         let seconds = unfinished.started.elapsed().as_secs_f64();
         let m = &self.metrics;
         let runs = unfinished.runs.sections().count();
-        m.checkpoint_runs.set(runs as i64);
+        m.runs.runs.set(runs as i64);
         m.checkpoints.inc();
         m.checkpoint_bytes.set(bytes as i64);
         m.checkpoint_seconds.set(seconds);
@@ -295,6 +298,23 @@ impl Keeper {
     fn set_base(&mut self, base: Option<Base>) {
         self.gate.set_base(base.as_ref().map(|it| it.id));
         self.base = base;
+    }
+
+    /// Opens the runs of the base, so that workers can evict records. If that fails, workers use the
+    /// previous ones and keep in memory what these do not have.
+    async fn open_runs(&self) {
+        let (Some(base), Some(max)) = (&self.base, self.hot_records_max) else {
+            return;
+        };
+        let previous = self.gate.open_runs();
+        let opened = base.open(self.checkpoints.as_ref(), previous.as_deref(), max);
+        match opened.await {
+            Ok(open) => self.gate.set_open_runs(Arc::new(open)),
+            Err(error) => self.warn(
+                "the runs of a checkpoint could not be opened: records stay in memory",
+                error.as_ref(),
+            ),
+        }
     }
 
     /// Whether the checkpoint whose runs the next one shares is complete and listed.

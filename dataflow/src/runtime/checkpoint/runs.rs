@@ -16,7 +16,7 @@ use skytide_state::{MergePolicy, Run, StateError, merge_runs};
 use tokio::task::spawn_blocking;
 
 use crate::metrics::Metrics;
-use crate::records::{CheckpointId, SHARDS, build_run};
+use crate::records::{CheckpointId, OpenRuns, SHARDS, build_run};
 use crate::runtime::section_file::RunFile;
 use crate::runtime::section_name::run_shard;
 
@@ -48,6 +48,49 @@ impl Base {
             runs,
         })
     }
+}
+
+impl Base {
+    /// Opens all runs. Those that `previous` has are not opened again.
+    ///
+    /// # Errors
+    /// A run cannot be opened, or is damaged.
+    pub async fn open(
+        &self,
+        checkpoints: &dyn CheckpointStore,
+        previous: Option<&OpenRuns>,
+        hot_records_max: usize,
+    ) -> Result<OpenRuns, BoxError> {
+        let mut shards = Vec::new();
+        for (shard, sections) in (0..).zip(&self.runs) {
+            let mut runs = Vec::new();
+            for section in sections {
+                let known = previous.and_then(|it| it.find(shard, &section.name));
+                let run = match known.filter(|_| section.origin.is_some()) {
+                    Some(run) => run,
+                    None => open_run(checkpoints, self.id.0, section).await?,
+                };
+                runs.push(run);
+            }
+            shards.push(runs);
+        }
+        Ok(OpenRuns {
+            id: self.id,
+            shards,
+            hot_records_max,
+        })
+    }
+}
+
+async fn open_run(
+    checkpoints: &dyn CheckpointStore,
+    checkpoint: Epoch,
+    section: &Section,
+) -> Result<Arc<Run>, BoxError> {
+    let file = checkpoints.open(checkpoint, section).await?;
+    let name = section.name.clone();
+    let run = spawn_blocking(move || Run::open(&name, Arc::new(RunFile(file)))).await??;
+    Ok(Arc::new(run))
 }
 
 /// The runs of an unfinished checkpoint.
@@ -133,16 +176,16 @@ impl NewRuns {
             let run = match <[Source; 1]>::try_from(inputs) {
                 Ok([Source::Base(section)]) => self.share(checkpoints, section).await?,
                 Ok([Source::Changes(bytes)]) => {
-                    metrics.checkpoint_written_bytes.inc_by(bytes.len() as u64);
+                    metrics.runs.written_bytes.inc_by(bytes.len() as u64);
                     checkpoints.write(self.checkpoint, &name, bytes).await?
                 }
                 Err(inputs) => {
                     let inputs = self.open(checkpoints, &name, inputs).await?;
-                    metrics.run_merges.inc();
+                    metrics.runs.merges.inc();
                     let name = merged.clone();
                     let bytes = spawn_blocking(move || merge_runs(&name, &inputs, has_older));
                     let Some(bytes) = bytes.await?? else { continue };
-                    metrics.checkpoint_written_bytes.inc_by(bytes.len() as u64);
+                    metrics.runs.written_bytes.inc_by(bytes.len() as u64);
                     checkpoints.write(self.checkpoint, &merged, bytes).await?
                 }
             };
@@ -171,15 +214,10 @@ impl NewRuns {
     ) -> Result<Vec<Arc<Run>>, BoxError> {
         let mut runs = Vec::new();
         for input in inputs {
-            let opened = match input {
-                Source::Changes(bytes) => Run::open(changes_name, Arc::new(bytes)),
-                Source::Base(section) => {
-                    let file = checkpoints.open(self.base_epoch(), &section).await?;
-                    let name = section.name.clone();
-                    spawn_blocking(move || Run::open(&name, Arc::new(RunFile(file)))).await?
-                }
-            };
-            runs.push(Arc::new(opened?));
+            runs.push(match input {
+                Source::Changes(bytes) => Arc::new(Run::open(changes_name, Arc::new(bytes))?),
+                Source::Base(section) => open_run(checkpoints, self.base_epoch(), &section).await?,
+            });
         }
         Ok(runs)
     }

@@ -5,6 +5,7 @@ use skytide_core::id::Rkey;
 use skytide_core::live::LiveContent;
 
 use super::*;
+use crate::fact::Fact;
 use crate::records::AccountPolicy;
 use crate::records::saved::read_accounts;
 use crate::records::saved::testing::Checkpoints;
@@ -46,6 +47,8 @@ fn subjects_of_another_workers_repo_get_no_numbers() {
 struct Model {
     live: BTreeMap<(String, String, String), (u32, Option<String>)>,
     gone_posts: BTreeSet<(String, String)>,
+    /// Accounts whose facts are hidden. Not compared with checkpoints.
+    hidden: BTreeSet<String>,
 }
 
 const POST: &str = "app.bsky.feed.post";
@@ -83,6 +86,19 @@ impl Model {
         for key in keys.cloned().collect::<Vec<_>>() {
             self.remove(&key);
         }
+    }
+
+    /// The visible posts: their tags, and how often each is counted.
+    fn visible_tags(&self) -> BTreeMap<String, i64> {
+        let visible = self
+            .live
+            .iter()
+            .filter(|(key, _)| !self.hidden.contains(&key.0));
+        let mut tags = BTreeMap::new();
+        for tag in visible.filter_map(|(_, (_, tag))| tag.clone()) {
+            *tags.entry(tag).or_default() += 1;
+        }
+        tags
     }
 
     /// What a checkpoint contains.
@@ -150,8 +166,12 @@ fn checkpoints_of_changes_contain_what_a_recount_of_all_operations_gives() {
     for seed in 0..12_u64 {
         let mut next = crate::testing::random(seed);
         let mut states = vec![state()];
-        let mut checkpoints = Checkpoints::default();
+        let mut checkpoints = Checkpoints {
+            hot_records_max: [None, Some(0), Some(64)][seed as usize % 3],
+            ..Checkpoints::default()
+        };
         let (mut model, mut complete) = (Model::default(), Model::default());
+        let mut tags = BTreeMap::<String, i64>::new();
         for step in 1..=6_000_u64 {
             let account = next(12) * next(3);
             let did: Did = match account % 2 {
@@ -161,9 +181,17 @@ fn checkpoints_of_changes_contain_what_a_recount_of_all_operations_gives() {
             .expect("it is a DID");
             let workers = states.len();
             let state = &mut states[crate::records::worker_of(&did, workers)];
-            if next(300) == 0 {
+            let kind = next(300);
+            if kind == 0 {
                 state.account(&did, false, Some("deleted".into()));
                 model.erase(&did);
+                model.hidden.insert(did.to_string());
+            } else if kind < 4 {
+                state.account(&did, true, None);
+                model.hidden.remove(&did.to_string());
+            } else if kind < 7 {
+                state.account(&did, false, None);
+                model.hidden.insert(did.to_string());
             } else {
                 let op = random_op(&mut next, step);
                 model.apply(&did, &op, step as u32);
@@ -174,7 +202,11 @@ fn checkpoints_of_changes_contain_what_a_recount_of_all_operations_gives() {
                 0 => {
                     checkpoints.make_of(&mut states, true);
                     complete = model.clone();
-                    assert_eq!(Model::of(&checkpoints), complete, "{context}");
+                    let expected = Model {
+                        hidden: BTreeSet::new(),
+                        ..model.clone()
+                    };
+                    assert_eq!(Model::of(&checkpoints), expected, "{context}");
                 }
                 1 => checkpoints.make_of(&mut states, false),
                 2 if next(3) == 0 => checkpoints.forget_base(),
@@ -187,6 +219,7 @@ fn checkpoints_of_changes_contain_what_a_recount_of_all_operations_gives() {
                         });
                     }
                     model = complete.clone();
+                    tags.clear();
                     let records: u64 = states.iter().map(|it| it.gauges().records).sum();
                     assert_eq!(records, model.live.len() as u64, "{context}");
                 }
@@ -194,9 +227,23 @@ fn checkpoints_of_changes_contain_what_a_recount_of_all_operations_gives() {
             }
             for state in &mut states {
                 state.end_of_time(step as u32, Timestamp(step * 60_000));
-                state.take_facts(drop);
+                state.take_facts(|(fact, diff)| {
+                    if let Fact::Post(post) = fact {
+                        *tags.entry(post.tags[0].to_string()).or_default() += i64::from(diff);
+                    }
+                });
+            }
+            if step % 50 == 0 {
+                tags.retain(|_, count| *count != 0);
+                assert_eq!(tags, model.visible_tags(), "{context}");
             }
         }
         assert!(!complete.live.is_empty() && !complete.gone_posts.is_empty());
+        let cold: u64 = states.iter().map(LiveRecords::cold_records).sum();
+        assert_eq!(
+            cold > 0,
+            checkpoints.hot_records_max.is_some(),
+            "seed {seed}"
+        );
     }
 }

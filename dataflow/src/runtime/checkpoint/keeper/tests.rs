@@ -61,6 +61,7 @@ async fn a_writer_that_was_replaced_completes_removes_and_trims_nothing() {
         gate: Arc::default(),
         unusable: unusable.iter().copied().map(Epoch).collect(),
         base: None,
+        hot_records_max: None,
     };
     let state = async || {
         let listed = checkpoints.list().await.expect("memory answers");
@@ -109,6 +110,7 @@ async fn keeper_of_two_workers(checkpoints: &MemoryCheckpoints, unusable: &[u64]
         gate: Arc::default(),
         unusable: unusable.iter().copied().map(Epoch).collect(),
         base: None,
+        hot_records_max: None,
     }
 }
 
