@@ -8,6 +8,7 @@
 //! worker_graph: the graph of one worker       cluster: connections, messages and worker threads
 //! command: messages between these parts       task: tasks that end with a run
 //! sections: the sections of a checkpoint as plain values, for the audit
+//! section_name, section_file: their names; a section as the file of a run
 //! ```
 
 mod batch;

@@ -164,15 +164,31 @@ impl RecordTable {
         &mut self.records[at]
     }
 
+    /// When a live record was first seen.
+    pub fn first_seen(&self, found: Found) -> Option<Minute> {
+        match found {
+            Found::Live(at) => Some(self.records[at].first_seen),
+            Found::Removed(_) | Found::Absent => None,
+        }
+    }
+
     /// Adds a record. `found` is the result of looking up its key, which is not that of a live
-    /// record.
-    pub fn insert(&mut self, hasher: &DefaultHashBuilder, found: Found, record: LiveRecord) {
+    /// record. Returns the removed record that had the key.
+    pub fn insert(
+        &mut self,
+        hasher: &DefaultHashBuilder,
+        found: Found,
+        record: LiveRecord,
+    ) -> Option<LiveRecord> {
         match found {
             Found::Removed(at) => {
-                *self.change(hasher, at) = record;
                 self.removed -= 1;
+                Some(std::mem::replace(self.change(hasher, at), record))
             }
-            Found::Live(_) | Found::Absent => self.push(hasher, record),
+            Found::Live(_) | Found::Absent => {
+                self.push(hasher, record);
+                None
+            }
         }
     }
 
@@ -347,6 +363,55 @@ mod tests {
         known.collect()
     }
 
+    /// Changes the record that was found, or inserts one. Returns what is known of it then.
+    fn changed_record(
+        records: &mut RecordTable,
+        hasher: &DefaultHashBuilder,
+        found: Found,
+        (change, step, key): (u32, u32, (u32, String)),
+    ) -> Option<Known> {
+        let first_seen = records.first_seen(found);
+        match (found, change) {
+            (Found::Live(at), 0) => {
+                records.mark_removed(hasher, at).content = Content::Removed;
+                return first_seen.map(|minute| Known {
+                    first_seen: minute.0,
+                    live: false,
+                });
+            }
+            (Found::Live(at), 1) => {
+                records.take(hasher, at);
+                return None;
+            }
+            (Found::Live(at), _) => records.change(hasher, at).first_seen = Minute(step),
+            (Found::Removed(_) | Found::Absent, _) => {
+                let record = LiveRecord {
+                    rkey: key.1.parse().expect("a valid record key"),
+                    collection: key.0,
+                    first_seen: Minute(step),
+                    content: Content::Nothing,
+                };
+                records.insert(hasher, found, record);
+            }
+        }
+        Some(Known {
+            first_seen: step,
+            live: true,
+        })
+    }
+
+    /// Rebuilds the table without an index, as a restart does.
+    fn restarted(records: RecordTable, hasher: &DefaultHashBuilder) -> RecordTable {
+        let mut restarted = RecordTable::with_capacity(records.len());
+        for record in records.into_iter().filter(|it| !it.is_removed()) {
+            restarted.push(hasher, record);
+        }
+        assert!(restarted.index.is_none());
+        restarted.mark_cut();
+        restarted.mark_complete(hasher);
+        restarted
+    }
+
     /// Changes, cuts, complete and failed checkpoints, against maps.
     #[test]
     fn a_table_agrees_with_a_map_and_knows_what_changed() {
@@ -372,38 +437,9 @@ mod tests {
                 };
                 let expected = now.get(&key).map(|it| (it.first_seen, it.live));
                 assert_eq!(seen, expected, "{context}");
-                let known = Known {
-                    first_seen: step,
-                    live: true,
-                };
-                let after = match found {
-                    Found::Live(at) if next(3) == 0 => {
-                        let first_seen = records.at(at).first_seen.0;
-                        records.mark_removed(&hasher, at).content = Content::Removed;
-                        Some(Known {
-                            first_seen,
-                            live: false,
-                        })
-                    }
-                    Found::Live(at) if next(6) == 0 => {
-                        records.take(&hasher, at);
-                        None
-                    }
-                    Found::Live(at) => {
-                        records.change(&hasher, at).first_seen = Minute(step);
-                        Some(known)
-                    }
-                    Found::Removed(_) | Found::Absent => {
-                        let record = LiveRecord {
-                            rkey,
-                            collection,
-                            first_seen: Minute(step),
-                            content: Content::Nothing,
-                        };
-                        records.insert(&hasher, found, record);
-                        Some(known)
-                    }
-                };
+                let change = [1, 2, 2, 0, 3][next(5) as usize];
+                let after =
+                    changed_record(&mut records, &hasher, found, (change, step, key.clone()));
                 for model in [&mut now, &mut changed, &mut since_cut] {
                     match after {
                         Some(known) => model.insert(key.clone(), known),
@@ -431,15 +467,7 @@ mod tests {
                 assert_eq!(model_of(records.changed().iter()), changed, "{context}");
                 assert_eq!(records.len(), now.values().filter(|it| it.live).count());
                 if step == 4_000 {
-                    // Rebuilds the table without an index, as a restart does.
-                    let taken = std::mem::take(&mut records);
-                    records = RecordTable::with_capacity(taken.len());
-                    for record in taken.into_iter().filter(|it| !it.is_removed()) {
-                        records.push(&hasher, record);
-                    }
-                    assert!(records.index.is_none());
-                    records.mark_cut();
-                    records.mark_complete(&hasher);
+                    records = restarted(records, &hasher);
                     now.retain(|_, it| it.live);
                     changed.clear();
                     since_cut.clear();

@@ -109,10 +109,7 @@ impl LiveRecords {
         let name = op.collection.as_str();
         let visible = !repo.hidden;
         let found = repo.records.find(hasher, (collection, &op.rkey));
-        let first_seen = match found {
-            Found::Live(at) => repo.records.at(at).first_seen,
-            Found::Removed(_) | Found::Absent => minute,
-        };
+        let first_seen = repo.records.first_seen(found).unwrap_or(minute);
         let address = RecordRef {
             did,
             collection: name,
@@ -145,12 +142,10 @@ impl LiveRecords {
                     content,
                 };
                 sizes.add_record(&record);
-                if let Found::Removed(at) = found {
-                    sizes.remove_record(repo.records.at(at));
-                } else {
-                    self.collections[collection].records += u32::from(row == OTHER);
+                match repo.records.insert(hasher, found, record) {
+                    Some(removed) => sizes.remove_record(&removed),
+                    None => self.collections[collection].records += u32::from(row == OTHER),
                 }
-                repo.records.insert(hasher, found, record);
                 self.records += 1;
                 if visible {
                     activity.add_live(row, 1);
@@ -159,6 +154,10 @@ impl LiveRecords {
             }
         }
         sizes.replace(before, repo.size());
+        self.drop_left_out(left_out);
+    }
+
+    fn drop_left_out(&mut self, left_out: LeftOut) {
         for (reason, count) in left_out.into_iter().filter(|(_, count)| *count > 0) {
             self.drop_many(reason, count);
         }

@@ -127,7 +127,7 @@ impl Model {
     }
 }
 
-fn random_op(next: &mut impl FnMut(u64) -> u64, step: u64) -> Op {
+fn random_op(next: &mut dyn FnMut(u64) -> u64, step: u64) -> Op {
     let like = b"\xa1\x67subject\xa1\x63uri\x78\x46at://did:plc:3ir4kq33qnjyzawsel2s2vak/app.bsky.feed.post/3n2xril3jyo2a";
     let post = format!("t{step:05}");
     let (collection, record) = match next(4) {
@@ -159,6 +159,35 @@ fn random_op(next: &mut impl FnMut(u64) -> u64, step: u64) -> Op {
     }
 }
 
+/// Applies a random operation or status of an account to the state and to the model.
+fn change_account(
+    state: &mut LiveRecords,
+    model: &mut Model,
+    did: &Did,
+    (next, step): (&mut dyn FnMut(u64) -> u64, u64),
+) {
+    match next(300) {
+        0 => {
+            state.account(did, false, Some("deleted".into()));
+            model.erase(did);
+            model.hidden.insert(did.to_string());
+        }
+        1..4 => {
+            state.account(did, true, None);
+            model.hidden.remove(&did.to_string());
+        }
+        4..7 => {
+            state.account(did, false, None);
+            model.hidden.insert(did.to_string());
+        }
+        _ => {
+            let op = random_op(next, step);
+            model.apply(did, &op, step as u32);
+            state.operation(did, op, Minute(step as u32));
+        }
+    }
+}
+
 /// Random operations and deleted accounts, with checkpoints that complete or fail, and restarts with
 /// another number of workers.
 #[test]
@@ -181,22 +210,7 @@ fn checkpoints_of_changes_contain_what_a_recount_of_all_operations_gives() {
             .expect("it is a DID");
             let workers = states.len();
             let state = &mut states[crate::records::worker_of(&did, workers)];
-            let kind = next(300);
-            if kind == 0 {
-                state.account(&did, false, Some("deleted".into()));
-                model.erase(&did);
-                model.hidden.insert(did.to_string());
-            } else if kind < 4 {
-                state.account(&did, true, None);
-                model.hidden.remove(&did.to_string());
-            } else if kind < 7 {
-                state.account(&did, false, None);
-                model.hidden.insert(did.to_string());
-            } else {
-                let op = random_op(&mut next, step);
-                model.apply(&did, &op, step as u32);
-                state.operation(&did, op, Minute(step as u32));
-            }
+            change_account(state, &mut model, &did, (&mut next, step));
             let context = format!("seed {seed}, step {step}");
             match next(200) {
                 0 => {
