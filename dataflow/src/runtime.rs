@@ -217,7 +217,9 @@ impl Run {
         queues: Queues,
         keeper: &mut Option<Task<()>>,
     ) -> Result<(), DataflowError> {
-        self.open_runs(&start).await?;
+        let restored = start.checkpoint.as_ref();
+        self.open_runs(restored.and_then(|it| Base::of(it, 0)))
+            .await?;
         let (sender, receiver) = queues.checkpoint_events.unzip();
         let task = |events| Some(Task::start(self.keeper(&control, &start)?.run(events)));
         *keeper = receiver.and_then(task);
@@ -348,9 +350,7 @@ impl Run {
     }
 
     /// Opens the runs of the checkpoint that is restored, so that workers can evict records.
-    async fn open_runs(&self, start: &Start) -> Result<(), DataflowError> {
-        let restored = start.checkpoint.as_ref();
-        let base = restored.and_then(|manifest| Base::of(manifest, 0));
+    async fn open_runs(&self, base: Option<Base>) -> Result<(), DataflowError> {
         let ports = (base, &self.ports.checkpoints, self.options.hot_records_max);
         let (Some(base), Some(checkpoints), Some(max)) = ports else {
             return Ok(());
