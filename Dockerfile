@@ -20,7 +20,8 @@ COPY adapters/nats/Cargo.toml adapters/nats/
 COPY adapters/mongodb/Cargo.toml adapters/mongodb/
 COPY app/Cargo.toml app/
 COPY tests/Cargo.toml tests/
-RUN for crate in core ingest dataflow audit scheduler api simnet adapters/embedded adapters/nats adapters/mongodb app tests; do mkdir $crate/src && touch $crate/src/lib.rs; done \
+COPY state/Cargo.toml state/
+RUN for crate in core ingest dataflow audit scheduler api simnet adapters/embedded adapters/nats adapters/mongodb app tests state; do mkdir $crate/src && touch $crate/src/lib.rs; done \
     && echo 'fn main() {}' > app/src/main.rs
 RUN cargo build --release --locked --package skytide
 COPY core/src core/src
@@ -35,6 +36,7 @@ COPY adapters/embedded/src adapters/embedded/src
 COPY adapters/nats/src adapters/nats/src
 COPY adapters/mongodb/src adapters/mongodb/src
 COPY app/src app/src
+COPY state/src state/src
 # Cargo compares times: the sources may be older than the empty crates.
 RUN find . -name '*.rs' -not -path './target/*' -exec touch {} + \
     && cargo build --release --locked --package skytide \

@@ -54,6 +54,7 @@ pub fn dataflow(config: &Config) -> dataflow::Options {
         checkpoint: checkpoint(indexer),
         verify: indexer.checkpoint_verify,
         rebuild: indexer.rebuild,
+        hot_records_max: None,
         operator_log: indexer.operator_log,
         memory: None,
     }

@@ -141,11 +141,11 @@ pub trait SectionReader: Send + Sync {
     /// The shard whose accounts the section of this name contains; `None` for a section of totals.
     fn shard(&self, name: &str) -> Option<u16>;
 
-    /// Reads a section of accounts.
+    /// Reads all sections of one shard, with their names, in the order of the manifest.
     ///
     /// # Errors
-    /// The section is not in the format of this version.
-    fn accounts(&self, section: &[u8]) -> Result<Vec<LiveAccount>, String>;
+    /// A section is damaged, or not in a format of this version.
+    fn accounts(&self, sections: Vec<(Box<str>, Vec<u8>)>) -> Result<Vec<LiveAccount>, String>;
 
     /// Reads a section of totals.
     ///

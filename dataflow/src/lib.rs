@@ -34,6 +34,7 @@ pub mod operators;
 mod options;
 pub mod records;
 mod runtime;
+mod saved_shard;
 pub mod sizes;
 #[cfg(test)]
 mod testing;

@@ -4,6 +4,7 @@ mod commits;
 mod durations;
 mod memory;
 mod operators;
+mod runs;
 mod sizes;
 
 use std::collections::BTreeMap;
@@ -34,6 +35,7 @@ use commits::CommitWatch;
 use durations::Durations;
 use memory::MemoryMetrics;
 use operators::{OperatorCollector, OperatorMetrics};
+pub use runs::RunMetrics;
 use sizes::QueueSizes;
 
 /// Counters and gauges of the dataflow, for `/metrics`, the progress bar and the periodic log line.
@@ -83,6 +85,8 @@ pub struct Metrics {
     pub checkpoint_failures: Counter,
     /// Bytes of the newest complete checkpoint.
     pub checkpoint_bytes: Gauge,
+    /// The runs of checkpoints.
+    pub runs: RunMetrics,
     /// Seconds from the first cut of the newest complete checkpoint until its completion.
     pub checkpoint_seconds: Gauge<f64, AtomicU64>,
     /// The longest time that a cut of the newest checkpoint paused the stream, in seconds.
@@ -114,6 +118,7 @@ struct WorkerSizes {
     records: AtomicU64,
     accounts: AtomicU64,
     out_of_sync: AtomicU64,
+    evicted: AtomicU64,
 }
 
 /// The label of a drop counter: a [`DropReason`] as text.
@@ -229,6 +234,7 @@ impl Metrics {
             Unit::Bytes,
             m.checkpoint_bytes.clone(),
         );
+        m.runs.register(registry);
         let seconds = [
             (
                 "restore",
@@ -385,9 +391,13 @@ impl Metrics {
             self.dropped.get_or_create(&reason).inc_by(count);
         }
         self.facts.inc_by(gauges.facts);
+        self.runs.look_ups.inc_by(gauges.look_ups);
+        self.runs.reads.inc_by(gauges.reads);
+        self.runs.found.inc_by(gauges.found);
         if let Some(sizes) = self.by_worker.get(worker) {
             sizes.records.store(gauges.records, Ordering::Relaxed);
             sizes.accounts.store(gauges.accounts, Ordering::Relaxed);
+            sizes.evicted.store(gauges.evicted, Ordering::Relaxed);
             let out_of_sync = &sizes.out_of_sync;
             out_of_sync.store(gauges.out_of_sync, Ordering::Relaxed);
         }
@@ -398,6 +408,7 @@ impl Metrics {
                 .sum()
         };
         self.live_records.set(sum(|sizes| &sizes.records));
+        self.runs.evicted.set(sum(|sizes| &sizes.evicted));
         self.accounts.set(sum(|sizes| &sizes.accounts));
         self.out_of_sync.set(sum(|sizes| &sizes.out_of_sync));
     }

@@ -38,6 +38,9 @@ pub struct Options {
     pub verify: bool,
     /// Whether to recount from the start of the log and ignore the store and the checkpoints.
     pub rebuild: bool,
+    /// The number of live records that a worker keeps in memory. It reads others from the newest
+    /// checkpoint when they change. `None` keeps all in memory, as do processes that follow.
+    pub hot_records_max: Option<usize>,
     /// Whether the workers log their operators, for
     /// [`GraphReporter`](skytide_core::port::graph::GraphReporter) and `/metrics`.
     pub operator_log: bool,
@@ -60,6 +63,7 @@ impl Default for Options {
             checkpoint: CheckpointOptions::default(),
             verify: false,
             rebuild: false,
+            hot_records_max: None,
             operator_log: true,
             memory: None,
         }

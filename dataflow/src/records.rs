@@ -18,6 +18,7 @@
 mod activity;
 mod content;
 mod names;
+mod open_runs;
 mod partition;
 mod policy;
 mod repo;
@@ -38,8 +39,11 @@ use timely::dataflow::operators::rc::SharedStream;
 #[cfg(test)]
 pub(crate) use content::{Content, RecordRef};
 pub(crate) use names::Names;
+pub(crate) use open_runs::OpenRuns;
 pub(crate) use partition::{SHARDS, worker_of};
 pub use policy::AccountPolicy;
+pub(crate) use saved::build_run;
+pub(crate) use state::CheckpointId;
 pub use state::{Drops, Gauges, LiveRecords};
 
 use crate::operators::on_tick::on_tick;
@@ -71,8 +75,8 @@ pub fn live_records<'s>(
                     Input::Counts(counts) => state.add_counters(counts),
                     Input::Coverage(tick) => state.add_coverage(tick),
                     // The checksum of the section was verified, so an unreadable section is a bug.
-                    Input::Shard { section, whole } => state
-                        .load(&section, (!whole).then_some(&is_own))
+                    Input::Shard { saved, whole } => state
+                        .load(&saved, (!whole).then_some(&is_own))
                         .expect("a section with a correct checksum is readable"),
                     Input::Accumulators(accumulators) => {
                         facts.extend(accumulators.into_iter().map(|fact| (fact, time, 1)));

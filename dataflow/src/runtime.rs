@@ -8,6 +8,7 @@
 //! worker_graph: the graph of one worker       cluster: connections, messages and worker threads
 //! command: messages between these parts       task: tasks that end with a run
 //! sections: the sections of a checkpoint as plain values, for the audit
+//! section_name, section_file: their names; a section as the file of a run
 //! ```
 
 mod batch;
@@ -23,6 +24,8 @@ mod progress;
 mod rebuild;
 mod recover;
 mod restore;
+mod section_file;
+mod section_name;
 pub(crate) mod sections;
 mod source;
 mod task;
@@ -34,6 +37,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use skytide_core::id::Epoch;
+use skytide_core::port::checkpoint::CheckpointError;
 use skytide_core::port::store::Control;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -43,7 +47,7 @@ use crate::records::Names;
 use crate::types::Time;
 use crate::{DataflowError, Metrics, Options, Ports, metrics};
 use budget::Budget;
-use checkpoint::{CheckpointEvent, CutGate, Keeper, Planner};
+use checkpoint::{Base, CheckpointEvent, CutGate, Keeper, Planner};
 use cluster::{EndOnDrop, Links, Liveness, Threads};
 use command::{BatchOutput, BuildCommand, Command};
 use commit::Committer;
@@ -215,6 +219,9 @@ impl Run {
         queues: Queues,
         keeper: &mut Option<Task<()>>,
     ) -> Result<(), DataflowError> {
+        let restored = start.checkpoint.as_ref();
+        self.open_runs(restored.and_then(|it| Base::of(it, 0)))
+            .await?;
         let (sender, receiver) = queues.checkpoint_events.unzip();
         let task = |events| Some(Task::start(self.keeper(&control, &start)?.run(events)));
         *keeper = receiver.and_then(task);
@@ -347,12 +354,30 @@ impl Run {
         }
     }
 
+    /// Opens the runs of the checkpoint that is restored, so that workers can evict records.
+    async fn open_runs(&self, base: Option<Base>) -> Result<(), DataflowError> {
+        let ports = (base, &self.ports.checkpoints, self.options.hot_records_max);
+        let (Some(base), Some(checkpoints), Some(max)) = ports else {
+            return Ok(());
+        };
+        let open = base.open(checkpoints.as_ref(), None, max).await;
+        let open = open.map_err(|source| CheckpointError::Failed {
+            operation: "open the runs of a checkpoint",
+            source,
+        })?;
+        self.gate.set_open_runs(Arc::new(open));
+        Ok(())
+    }
+
     /// The keeper of checkpoints; `None` without storage for them.
     fn keeper(&self, control: &Control, start: &Start) -> Option<Keeper> {
         let checkpoints = self.ports.checkpoints.clone()?;
         if start.unprotected {
             self.gate.request();
         }
+        let base = start.checkpoint.as_ref();
+        let base = base.and_then(|restored| Base::of(restored, 0));
+        self.gate.set_base(base.as_ref().map(|it| it.id));
         if let Some(checkpoint) = &start.checkpoint {
             self.gate.set_newest_complete(checkpoint.first.epoch);
         }
@@ -366,6 +391,8 @@ impl Run {
             metrics: self.metrics.clone(),
             gate: self.gate.clone(),
             unusable: start.unusable.clone(),
+            base,
+            hot_records_max: self.options.hot_records_max,
         })
     }
 

@@ -7,10 +7,10 @@ use skytide_core::view::{Key, ViewId, ViewKey, encode_row};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::sync::Arc;
 use timely::dataflow::{Stream, StreamVec};
 
 use crate::fact::{Fact, TickCoverage};
+use crate::saved_shard::SavedShard;
 use crate::sizes::{HeapSize, StateRegistry, btree_bytes};
 
 /// Time of the dataflow: the number of an epoch. Epochs of a batch that are processed together have
@@ -30,12 +30,12 @@ pub enum Input {
     Counts(BTreeMap<Box<str>, u64>),
     /// What a tick says of missing events.
     Coverage(TickCoverage),
-    /// Accounts from a checkpoint: a section of live records. Either all of its accounts belong to
+    /// Accounts from a checkpoint: a shard of live records. Either all of its accounts belong to
     /// this worker, or each worker loads only its own.
     Shard {
-        /// The bytes of the section.
-        section: Arc<Vec<u8>>,
-        /// Whether all accounts of the section belong to this worker.
+        /// The sections of the shard.
+        saved: SavedShard,
+        /// Whether all accounts of the shard belong to this worker.
         whole: bool,
     },
     /// Accumulators from a checkpoint, as facts.
@@ -54,8 +54,8 @@ impl HeapSize for Input {
             Self::Coverage(tick) => tick.heap_bytes(),
             // A section that several workers read is counted by none of them. It is dropped as soon
             // as all have read it.
-            Self::Shard { section, whole } => match whole {
-                true => section.capacity(),
+            Self::Shard { saved, whole } => match whole {
+                true => saved.heap_bytes(),
                 false => 0,
             },
             Self::Accumulators(facts) => facts.heap_bytes(),

@@ -48,8 +48,8 @@ const LARGE_LOGS: u64 = 20;
 fn nth(point: &str, random: &mut Random) -> u32 {
     let most = match point {
         "log.append" | "log.flush" | "log.read" | "store.begin" | "store.commit" => 12,
-        "store.write" | "checkpoint.write" => 60,
-        "checkpoint.read" => 8,
+        "store.write" | "checkpoint.write" | "checkpoint.share" => 60,
+        "checkpoint.read" | "checkpoint.open" => 8,
         _ => 2,
     };
     1 + random.below(most) as u32

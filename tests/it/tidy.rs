@@ -139,7 +139,8 @@ fn crates_know_only_what_they_may() {
     let ours = [
         ("core", [].as_slice()),
         ("ingest", &["skytide-core"]),
-        ("dataflow", &["skytide-core"]),
+        ("dataflow", &["skytide-core", "skytide-state"]),
+        ("state", &[]),
         ("audit", &["skytide-core"]),
         ("scheduler", &["skytide-core"]),
         ("api", &["skytide-core"]),
@@ -190,6 +191,7 @@ fn heavy_libraries_stay_where_they_belong() {
         "adapters/nats",
         "adapters/mongodb",
         "app",
+        "state",
     ] {
         let known = dependencies(&read(&format!("{name}/Cargo.toml")), "[dependencies]");
         let strangers = homes
@@ -210,6 +212,7 @@ fn only_app_reads_the_clock_and_the_environment() {
         "dataflow/src",
         "scheduler/src",
         "api/src",
+        "state/src",
     ];
     let found = files(".rs").into_iter().filter(|name| {
         let service = services.iter().any(|folder| name.starts_with(folder));
@@ -246,6 +249,7 @@ fn files_that_pages_name_are_there() {
         "ingest/",
         "scheduler/",
         "simnet/",
+        "state/",
         "tests/",
     ];
     // History names the files of its time.

@@ -23,6 +23,11 @@ macro_rules! checkpoint_contract {
             a_checkpoint_that_lacks_a_section_cannot_be_completed,
             a_section_that_differs_from_its_manifest_is_damage,
             keep_removes_all_other_checkpoints_and_incomplete_sections,
+            a_shared_section_stays_when_the_checkpoint_that_wrote_it_is_removed,
+            only_existing_sections_are_shared_with_incomplete_checkpoints,
+            a_section_that_is_written_or_shared_again_changes_no_other_checkpoint,
+            an_open_section_is_read_at_any_offset_also_after_it_was_removed,
+            a_section_of_another_length_or_checkpoint_is_not_opened,
         }
     };
     (@properties $make:path: $($property:ident,)*) => {$(
@@ -233,5 +238,149 @@ pub async fn keep_removes_all_other_checkpoints_and_incomplete_sections(
     for (epoch, section) in [(1, &manifests[0].sections[0]), (4, &left)] {
         let read = store.read(Epoch(epoch), section).await;
         assert!(read.is_err(), "{section:?} of {epoch} still exists");
+    }
+}
+
+/// Writes a complete checkpoint that shares all sections of another one but the last.
+///
+/// # Errors
+/// Fails as the store fails.
+pub async fn try_share_all(
+    store: &dyn CheckpointStore,
+    from: &Manifest,
+    checkpoint: Epoch,
+) -> Result<Manifest, CheckpointError> {
+    let (last, shared) = from.sections.split_last().expect("sections");
+    let origin = from.first.epoch;
+    let mut sections = store.share(checkpoint, origin, shared).await?;
+    sections.push(store.write(checkpoint, &last.name, vec![9]).await?);
+    let manifest = manifest(checkpoint, sections);
+    store.complete(&manifest).await?;
+    Ok(manifest)
+}
+
+async fn share_all(store: &dyn CheckpointStore, from: &Manifest, checkpoint: Epoch) -> Manifest {
+    let shared = try_share_all(store, from, checkpoint).await;
+    shared.expect("the sections exist")
+}
+
+/// The shared sections of a checkpoint have the content of the checkpoint that wrote them.
+async fn assert_shared(store: &dyn CheckpointStore, manifest: &Manifest, origin: Epoch) {
+    let checkpoint = manifest.first.epoch;
+    for (section, (name, bytes)) in manifest.sections.iter().zip(contents(origin)).take(2) {
+        assert_eq!((&*section.name, section.origin), (name, Some(origin)));
+        let read = store.read(checkpoint, section).await;
+        assert!(read.expect("it is readable") == bytes, "{section:?}");
+    }
+    let last = store.read(checkpoint, &manifest.sections[2]).await;
+    assert_eq!(last.expect("it is readable"), [9]);
+}
+
+/// Also if it was shared twice.
+pub async fn a_shared_section_stays_when_the_checkpoint_that_wrote_it_is_removed(
+    store: &dyn CheckpointStore,
+) {
+    let first = write_all(store, Epoch(7)).await.expect("written");
+    let second = share_all(store, &first, Epoch(8)).await;
+    store.keep(&[Epoch(8)]).await.expect("removed");
+    assert_shared(store, &second, Epoch(7)).await;
+    let third = share_all(store, &second, Epoch(9)).await;
+    assert_shared(store, &second, Epoch(7)).await;
+    store.keep(&[Epoch(9)]).await.expect("removed");
+    assert_shared(store, &third, Epoch(7)).await;
+    let found = store.list().await.expect("the list is readable").remove(0);
+    assert_eq!((found.checkpoint, found.manifest), (Epoch(9), Ok(third)));
+    assert!(store.read(Epoch(8), &second.sections[0]).await.is_err());
+}
+
+/// Tries a section that was never written, one of a removed checkpoint, and a complete checkpoint.
+pub async fn only_existing_sections_are_shared_with_incomplete_checkpoints(
+    store: &dyn CheckpointStore,
+) {
+    let first = write_all(store, Epoch(7)).await.expect("written");
+    let second = write_all(store, Epoch(8)).await.expect("written");
+    let unknown = Section::of("shard63-w9", &[1]);
+    let removed = first.sections[0].clone();
+    store.keep(&[Epoch(8)]).await.expect("removed");
+    for (checkpoint, from, section) in [
+        (Epoch(9), Epoch(8), unknown),
+        (Epoch(9), Epoch(7), removed),
+        (Epoch(8), Epoch(8), second.sections[0].clone()),
+    ] {
+        let refused = store.share(checkpoint, from, &[section]).await;
+        assert!(
+            matches!(refused, Err(CheckpointError::Failed { .. })),
+            "{refused:?}"
+        );
+    }
+    assert_eq!(listed(store).await, [8]);
+}
+
+/// An attempt that failed may leave names, under which the next one shares or writes something else.
+pub async fn a_section_that_is_written_or_shared_again_changes_no_other_checkpoint(
+    store: &dyn CheckpointStore,
+) {
+    let first = write_all(store, Epoch(7)).await.expect("written");
+    let section = &first.sections[..1];
+    for _ in 0..2 {
+        let shared = store.share(Epoch(8), Epoch(7), section).await;
+        shared.expect("the section exists");
+    }
+    let written = store.write(Epoch(8), &section[0].name, vec![1, 2, 3]).await;
+    written.expect("written");
+    assert_eq!(listed(store).await, [7]);
+    share_all(store, &first, Epoch(8)).await;
+    store.keep(&[Epoch(7)]).await.expect("removed");
+    assert_eq!(listed(store).await, [7]);
+}
+
+/// Reads parts, and the whole.
+pub async fn an_open_section_is_read_at_any_offset_also_after_it_was_removed(
+    store: &dyn CheckpointStore,
+) {
+    let first = write_all(store, Epoch(7)).await.expect("written");
+    let second = share_all(store, &first, Epoch(8)).await;
+    let mut open = Vec::new();
+    for manifest in [&first, &second] {
+        let section = &manifest.sections[0];
+        let file = store.open(manifest.first.epoch, section).await;
+        open.push(file.expect("it opens"));
+    }
+    store.keep(&[]).await.expect("removed");
+    let (_, bytes) = contents(Epoch(7)).remove(0);
+    for file in open {
+        assert_eq!(file.bytes(), bytes.len() as u64);
+        for (offset, length) in [(0, 1), (77, 5_000), (99_999, 1), (100_000, 0), (0, 100_000)] {
+            let mut buffer = vec![0; length];
+            let read = file.read_at(&mut buffer, offset as u64);
+            read.expect("it is readable");
+            assert!(buffer == bytes[offset..offset + length], "{offset}");
+        }
+        for (offset, length) in [(99_999, 2), (100_001, 1), (u64::MAX, 1)] {
+            let read = file.read_at(&mut vec![0; length], offset);
+            assert!(read.is_err(), "{offset}");
+        }
+    }
+}
+
+/// Tries a section of another length, and a missing one.
+pub async fn a_section_of_another_length_or_checkpoint_is_not_opened(store: &dyn CheckpointStore) {
+    let manifest = write_all(store, Epoch(7)).await.expect("written");
+    let section = manifest.sections[0].clone();
+    let longer = Section {
+        bytes: section.bytes + 1,
+        ..section.clone()
+    };
+    let missing = Section {
+        name: "shard63-w9".into(),
+        ..section.clone()
+    };
+    for (checkpoint, section) in [(7, longer), (7, missing), (8, section)] {
+        let opened = store.open(Epoch(checkpoint), &section).await;
+        let refused = opened.map(drop);
+        assert!(
+            matches!(refused, Err(CheckpointError::Damaged { .. })),
+            "{section:?}: {refused:?}"
+        );
     }
 }

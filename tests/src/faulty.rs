@@ -27,7 +27,7 @@ pub use log::FaultyLog;
 pub use store::{FaultyStore, RejectingStore};
 
 /// The names of all operations at which a fault can be injected.
-pub const POINTS: [&str; 18] = [
+pub const POINTS: [&str; 20] = [
     "log.bounds",
     "log.newest_tick",
     "log.writer",
@@ -42,6 +42,8 @@ pub const POINTS: [&str; 18] = [
     "store.commit",
     "store.sync",
     "checkpoint.write",
+    "checkpoint.share",
+    "checkpoint.open",
     "checkpoint.complete",
     "checkpoint.list",
     "checkpoint.read",

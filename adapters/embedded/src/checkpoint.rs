@@ -10,6 +10,9 @@
 //! Deletion runs in reverse order: first the manifest, then the sections. So after a crash at any
 //! point, an existing manifest implies complete sections.
 //!
+//! A shared section is one file with a name in each checkpoint (a hard link). Where the file system
+//! has no links, it is copied. Its header has the epoch of the checkpoint that wrote it.
+//!
 //! One process uses the folder at a time. It takes a lock on `writer.lock` with its first operation
 //! and holds it until it exits. Without the lock, two processes would delete each other's
 //! unfinished checkpoints. A [`CheckpointFolder`] only reads complete checkpoints, and needs no lock.
@@ -33,7 +36,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use skytide_core::id::Epoch;
 use skytide_core::port::BoxError;
-use skytide_core::port::checkpoint::{CheckpointError, CheckpointStore, Listed, Manifest, Section};
+use skytide_core::port::checkpoint::{
+    CheckpointError, CheckpointStore, Listed, Manifest, Section, SectionFile,
+};
 
 use tokio::sync::Mutex;
 use tokio::time::sleep;
@@ -44,6 +49,8 @@ pub use reader::CheckpointFolder;
 
 const MAGIC: &[u8; 8] = b"SKYCHKP1";
 const HEAD_BYTES: usize = 28;
+/// Bytes of the header before its checksum.
+const CHECKED_HEAD_BYTES: usize = 24;
 const MANIFEST: &str = "manifest";
 const UNFINISHED: &str = "manifest.new";
 const SECTION: &str = ".section";
@@ -153,15 +160,31 @@ impl CheckpointStore for EmbeddedCheckpoints {
         let section = Section::of(name, &bytes);
         let name = format!("{name}{SECTION}");
         self.blocking(move |shared| {
-            if shared.complete()?.contains(&checkpoint) {
-                let why = format!("checkpoint {checkpoint} is already complete");
-                return Err(failed("write a section")(why));
-            }
+            shared.check_incomplete(checkpoint, "write a section")?;
             let written = shared.write(checkpoint, &name, &bytes);
             written.map_err(failed("write a section"))
         })
         .await?;
         Ok(section)
+    }
+
+    async fn share(
+        &self,
+        checkpoint: Epoch,
+        from: Epoch,
+        sections: &[Section],
+    ) -> Result<Vec<Section>, CheckpointError> {
+        const OPERATION: &str = "share a section";
+        let sections: Vec<_> = sections.iter().map(|it| it.shared_from(from)).collect();
+        self.blocking(move |shared| {
+            shared.check_incomplete(checkpoint, OPERATION)?;
+            for section in &sections {
+                let shared = shared.share(checkpoint, from, &section.name);
+                shared.map_err(failed(OPERATION))?;
+            }
+            Ok(sections)
+        })
+        .await
     }
 
     async fn complete(&self, manifest: &Manifest) -> Result<(), CheckpointError> {
@@ -201,7 +224,10 @@ impl CheckpointStore for EmbeddedCheckpoints {
                 checkpoint,
                 what: format!("section {:?} {why}", section.name),
             };
-            let bytes = match shared.read(checkpoint, &name) {
+            let path = shared.path(checkpoint, &name);
+            let read = shared.files.read(&path);
+            let written_by = section.written_by(checkpoint);
+            let bytes = match read.and_then(|bytes| content(written_by, &name, bytes)) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     return Err(damaged("is missing"));
                 }
@@ -214,6 +240,30 @@ impl CheckpointStore for EmbeddedCheckpoints {
                 return Err(damaged("is not the one that the manifest names"));
             }
             Ok(bytes)
+        })
+        .await
+    }
+
+    async fn open(
+        &self,
+        checkpoint: Epoch,
+        section: &Section,
+    ) -> Result<Arc<dyn SectionFile>, CheckpointError> {
+        let section = section.clone();
+        self.blocking(move |shared| {
+            let path = shared.path(checkpoint, &format!("{}{SECTION}", section.name));
+            match shared.open(&path, checkpoint, &section) {
+                Ok(file) => Ok(file),
+                Err(error) => match error.kind() {
+                    io::ErrorKind::NotFound
+                    | io::ErrorKind::InvalidData
+                    | io::ErrorKind::UnexpectedEof => Err(CheckpointError::Damaged {
+                        checkpoint,
+                        what: format!("section {:?} cannot be opened: {error}", section.name),
+                    }),
+                    _ => Err(failed("open a section")(error)),
+                },
+            }
         })
         .await
     }
@@ -269,6 +319,57 @@ impl Shared {
             return Err(format!("it belongs to checkpoint {}", manifest.first.epoch));
         }
         Ok(manifest)
+    }
+
+    /// Fails if a checkpoint is complete, so that its sections may not change.
+    fn check_incomplete(
+        &self,
+        checkpoint: Epoch,
+        operation: &'static str,
+    ) -> Result<(), CheckpointError> {
+        match self.files.bytes(&self.path(checkpoint, MANIFEST)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(failed(operation)(error)),
+            Ok(_) => {
+                let why = format!("checkpoint {checkpoint} is already complete");
+                Err(failed(operation)(why))
+            }
+        }
+    }
+
+    /// Gives a section of a checkpoint a second name, as part of another one. The name becomes
+    /// durable with the next fsync of the folder.
+    fn share(&self, checkpoint: Epoch, from: Epoch, name: &str) -> io::Result<()> {
+        let name = format!("{name}{SECTION}");
+        let (from, to) = (self.path(from, &name), self.path(checkpoint, &name));
+        // An earlier attempt may have left the name.
+        self.files.remove(&to)?;
+        match self.files.link(&from, &to) {
+            // Not every file system has links, and some limit their number.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                self.files.copy(&from, &to)?;
+                self.files.sync(&to)
+            }
+            linked => linked,
+        }
+    }
+
+    /// Opens a section. Returns `InvalidData` if the file is not of this section.
+    fn open(
+        &self,
+        path: &Path,
+        checkpoint: Epoch,
+        section: &Section,
+    ) -> io::Result<Arc<dyn SectionFile>> {
+        let file = self.files.open(path)?;
+        let mut found = [0; CHECKED_HEAD_BYTES];
+        file.read_at(&mut found, 0)?;
+        let expected = checked_head(section.written_by(checkpoint), section.bytes);
+        if found != expected || file.bytes() != section.bytes + HEAD_BYTES as u64 {
+            let why = "it has a wrong header or length";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+        }
+        Ok(Arc::new(Content { file }))
     }
 
     /// Writes a file and makes its content durable. Its name becomes durable with the next fsync of
@@ -328,16 +429,41 @@ fn content(epoch: Epoch, name: &str, mut bytes: Vec<u8>) -> io::Result<Vec<u8>> 
 /// after the rename.
 fn head(epoch: Epoch, name: &str, content: &[u8]) -> [u8; HEAD_BYTES] {
     let name = if name == UNFINISHED { MANIFEST } else { name };
-    let mut head = [0; HEAD_BYTES];
-    head[..8].copy_from_slice(MAGIC);
-    head[8..16].copy_from_slice(&epoch.0.to_le_bytes());
-    head[16..24].copy_from_slice(&(content.len() as u64).to_le_bytes());
+    let checked = checked_head(epoch, content.len() as u64);
     let mut checksum = crc32fast::Hasher::new();
-    checksum.update(&head[8..24]);
+    checksum.update(&checked[8..]);
     checksum.update(name.as_bytes());
     checksum.update(content);
-    head[24..].copy_from_slice(&checksum.finalize().to_le_bytes());
+    let mut head = [0; HEAD_BYTES];
+    head[..CHECKED_HEAD_BYTES].copy_from_slice(&checked);
+    head[CHECKED_HEAD_BYTES..].copy_from_slice(&checksum.finalize().to_le_bytes());
     head
+}
+
+/// The header of a file without its checksum.
+fn checked_head(epoch: Epoch, bytes: u64) -> [u8; CHECKED_HEAD_BYTES] {
+    let mut head = [0; CHECKED_HEAD_BYTES];
+    head[..8].copy_from_slice(MAGIC);
+    head[8..16].copy_from_slice(&epoch.0.to_le_bytes());
+    head[16..].copy_from_slice(&bytes.to_le_bytes());
+    head
+}
+
+/// A section that is open for reading: the file without its header.
+struct Content {
+    file: Arc<dyn SectionFile>,
+}
+
+impl SectionFile for Content {
+    fn bytes(&self) -> u64 {
+        self.file.bytes().saturating_sub(HEAD_BYTES as u64)
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let offset = offset.checked_add(HEAD_BYTES as u64);
+        let offset = offset.ok_or(io::ErrorKind::UnexpectedEof)?;
+        self.file.read_at(buffer, offset)
+    }
 }
 
 fn failed<E: Into<BoxError>>(operation: &'static str) -> impl Fn(E) -> CheckpointError {

@@ -222,19 +222,21 @@ impl<'a> Replay<'a> {
         let Some(checkpoint) = &self.base.checkpoint else {
             return Ok(());
         };
+        let mut sections = Vec::new();
         for section in &checkpoint.manifest().sections {
-            if reader.shard(&section.name) != Some(shard) {
-                continue;
+            if reader.shard(&section.name) == Some(shard) {
+                let bytes = checkpoint.read(section).await?;
+                sections.push((section.name.clone(), bytes));
             }
-            let bytes = checkpoint.read(section).await?;
-            let accounts = reader.accounts(&bytes).map_err(|why| AuditError::Section {
-                checkpoint: checkpoint.manifest().first.epoch.0,
-                name: section.name.to_string(),
-                why,
-            })?;
-            for account in accounts {
-                self.history.load(account);
-            }
+        }
+        let accounts = reader.accounts(sections);
+        let accounts = accounts.map_err(|why| AuditError::Section {
+            checkpoint: checkpoint.manifest().first.epoch.0,
+            name: format!("of shard {shard}"),
+            why,
+        })?;
+        for account in accounts {
+            self.history.load(account);
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Checkpoints in memory: a map of sections and a map of complete manifests.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -8,6 +9,7 @@ use async_trait::async_trait;
 use crate::id::Epoch;
 use crate::port::checkpoint::{
     CheckpointError, CheckpointReader, CheckpointStore, Listed, Manifest, OpenCheckpoint, Section,
+    SectionFile,
 };
 
 /// A [`CheckpointStore`] and [`CheckpointReader`] in memory. Clones share one store.
@@ -16,7 +18,7 @@ pub struct MemoryCheckpoints(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
-    sections: BTreeMap<(Epoch, Box<str>), Vec<u8>>,
+    sections: BTreeMap<(Epoch, Box<str>), Arc<Vec<u8>>>,
     complete: BTreeMap<Epoch, Vec<u8>>,
 }
 
@@ -31,6 +33,40 @@ impl MemoryCheckpoints {
     }
 }
 
+impl State {
+    /// Fails if a checkpoint is complete, so that its sections may not change.
+    fn check_incomplete(
+        &self,
+        checkpoint: Epoch,
+        operation: &'static str,
+    ) -> Result<(), CheckpointError> {
+        match self.complete.contains_key(&checkpoint) {
+            false => Ok(()),
+            true => Err(CheckpointError::Failed {
+                operation,
+                source: format!("checkpoint {checkpoint} is already complete").into(),
+            }),
+        }
+    }
+}
+
+/// A section that is open for reading.
+struct SharedBytes(Arc<Vec<u8>>);
+
+impl SectionFile for SharedBytes {
+    fn bytes(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        let end = start.checked_add(buffer.len());
+        let part = end.and_then(|end| self.0.get(start..end));
+        buffer.copy_from_slice(part.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+}
+
 #[async_trait]
 impl CheckpointStore for MemoryCheckpoints {
     async fn write(
@@ -40,15 +76,34 @@ impl CheckpointStore for MemoryCheckpoints {
         bytes: Vec<u8>,
     ) -> Result<Section, CheckpointError> {
         let mut state = self.state();
-        if state.complete.contains_key(&checkpoint) {
-            return Err(CheckpointError::Failed {
-                operation: "write a section",
-                source: format!("checkpoint {checkpoint} is already complete").into(),
-            });
-        }
+        state.check_incomplete(checkpoint, "write a section")?;
         let section = Section::of(name, &bytes);
+        let bytes = Arc::new(bytes);
         state.sections.insert((checkpoint, name.into()), bytes);
         Ok(section)
+    }
+
+    async fn share(
+        &self,
+        checkpoint: Epoch,
+        from: Epoch,
+        sections: &[Section],
+    ) -> Result<Vec<Section>, CheckpointError> {
+        const OPERATION: &str = "share a section";
+        let mut state = self.state();
+        state.check_incomplete(checkpoint, OPERATION)?;
+        let mut shared = Vec::new();
+        for section in sections {
+            let found = state.sections.get(&(from, section.name.clone())).cloned();
+            let bytes = found.ok_or_else(|| CheckpointError::Failed {
+                operation: OPERATION,
+                source: format!("checkpoint {from} has no section {:?}", section.name).into(),
+            })?;
+            let name = section.name.clone();
+            state.sections.insert((checkpoint, name), bytes);
+            shared.push(section.shared_from(from));
+        }
+        Ok(shared)
     }
 
     async fn complete(&self, manifest: &Manifest) -> Result<(), CheckpointError> {
@@ -81,7 +136,24 @@ impl CheckpointStore for MemoryCheckpoints {
         let state = self.state();
         let bytes = state.sections.get(&(checkpoint, section.name.clone()));
         match bytes {
-            Some(bytes) if section.is(bytes) => Ok(bytes.clone()),
+            Some(bytes) if section.is(bytes) => Ok(bytes.to_vec()),
+            _ => Err(CheckpointError::Damaged {
+                checkpoint,
+                what: format!("section {:?} does not match what was written", section.name),
+            }),
+        }
+    }
+
+    async fn open(
+        &self,
+        checkpoint: Epoch,
+        section: &Section,
+    ) -> Result<Arc<dyn SectionFile>, CheckpointError> {
+        let state = self.state();
+        match state.sections.get(&(checkpoint, section.name.clone())) {
+            Some(bytes) if bytes.len() as u64 == section.bytes => {
+                Ok(Arc::new(SharedBytes(bytes.clone())))
+            }
             _ => Err(CheckpointError::Damaged {
                 checkpoint,
                 what: format!("section {:?} does not match what was written", section.name),

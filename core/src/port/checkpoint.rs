@@ -2,13 +2,18 @@
 //! replays only the part of the log after it.
 //!
 //! ```text
-//! write section ─ write section ─ ... ─ complete(manifest)          only now the checkpoint exists
+//! write section ─ share sections ─ ... ─ complete(manifest)         only now the checkpoint exists
 //! ```
+//!
+//! A section that did not change since an earlier checkpoint is shared with it instead of written
+//! again. Removing one of the two checkpoints leaves the section of the other.
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher13;
 use std::hash::Hasher;
+use std::io;
+use std::sync::Arc;
 
 use super::BoxError;
 use super::store::Committed;
@@ -36,6 +41,19 @@ pub trait CheckpointStore: Send + Sync {
         bytes: Vec<u8>,
     ) -> Result<Section, CheckpointError>;
 
+    /// Makes sections of the complete checkpoint `from` part of another one, without copying their
+    /// bytes where the storage can do that. A section of the same name is replaced.
+    ///
+    /// # Errors
+    /// `Failed` if a section of `from` does not exist or cannot be shared, or if the checkpoint is
+    /// already complete. Some of the sections may then be shared.
+    async fn share(
+        &self,
+        checkpoint: Epoch,
+        from: Epoch,
+        sections: &[Section],
+    ) -> Result<Vec<Section>, CheckpointError>;
+
     /// Marks a checkpoint as complete, durably and atomically. All its sections must have been
     /// written before.
     ///
@@ -57,12 +75,37 @@ pub trait CheckpointStore: Send + Sync {
     /// `Damaged` if the bytes are not the ones that were written, `Failed` if they cannot be read.
     async fn read(&self, checkpoint: Epoch, section: &Section) -> Result<Vec<u8>, CheckpointError>;
 
+    /// Opens a section of a complete checkpoint for reading at any offset. It can be read until the
+    /// value is dropped, even if the checkpoint is removed. The bytes are not compared with the
+    /// section's hash: the reader checks what it reads.
+    ///
+    /// # Errors
+    /// `Damaged` if the section is missing, belongs to another checkpoint or has another length;
+    /// `Failed` if it cannot be opened.
+    async fn open(
+        &self,
+        checkpoint: Epoch,
+        section: &Section,
+    ) -> Result<Arc<dyn SectionFile>, CheckpointError>;
+
     /// Removes all checkpoints except the given ones, and everything that unfinished checkpoints
     /// left. A checkpoint that cannot be removed stays complete.
     ///
     /// # Errors
     /// `Failed` if something could not be removed. The caller may retry.
     async fn keep(&self, checkpoints: &[Epoch]) -> Result<(), CheckpointError>;
+}
+
+/// A section that is open for reading. Reading blocks the thread.
+pub trait SectionFile: Send + Sync {
+    /// The length of the section, in bytes.
+    fn bytes(&self) -> u64;
+
+    /// Fills a buffer from an offset in the section.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` if the section ends before; else the system's.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
 }
 
 /// Reads complete checkpoints, while another task or process may write and remove them. Takes no
@@ -133,8 +176,8 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// The format that this version writes and reads.
-    pub const FORMAT: u32 = 1;
+    /// The format that this version writes. It also reads format 1, which has no shared sections.
+    pub const FORMAT: u32 = 2;
 
     /// Encodes the manifest as CBOR, without a checksum.
     pub fn encode(&self) -> Vec<u8> {
@@ -146,13 +189,13 @@ impl Manifest {
     /// Decodes a manifest.
     ///
     /// # Errors
-    /// The bytes are not a manifest, or its format is not [`FORMAT`](Self::FORMAT).
+    /// The bytes are not a manifest, or its format is above [`FORMAT`](Self::FORMAT).
     pub fn decode(bytes: &[u8]) -> Result<Self, String> {
         let manifest: Self = ciborium::from_reader(bytes).map_err(|why| why.to_string())?;
-        if manifest.format != Self::FORMAT {
+        if !(1..=Self::FORMAT).contains(&manifest.format) {
             let (found, ours) = (manifest.format, Self::FORMAT);
             return Err(format!(
-                "its format is {found}, but this program reads format {ours}"
+                "its format is {found}, but this program reads formats up to {ours}"
             ));
         }
         Ok(manifest)
@@ -181,6 +224,9 @@ pub struct Section {
     pub bytes: u64,
     /// [`content_hash`] of the section's bytes.
     pub hash: u64,
+    /// The checkpoint that wrote the section, if this one shares it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Epoch>,
 }
 
 impl Section {
@@ -190,7 +236,22 @@ impl Section {
             name: name.into(),
             bytes: bytes.len() as u64,
             hash: content_hash(bytes),
+            origin: None,
         }
+    }
+
+    /// The same section as part of another checkpoint, which shares it with the checkpoint `from`.
+    #[must_use]
+    pub fn shared_from(&self, from: Epoch) -> Self {
+        Self {
+            origin: self.origin.or(Some(from)),
+            ..self.clone()
+        }
+    }
+
+    /// The checkpoint that wrote the section, which is part of `checkpoint`.
+    pub fn written_by(&self, checkpoint: Epoch) -> Epoch {
+        self.origin.unwrap_or(checkpoint)
     }
 
     /// Whether `bytes` match the recorded length and hash.

@@ -28,6 +28,8 @@ pub(crate) enum Content {
     Post(Arc<Post>),
     /// Any other record, as its fact.
     Other(Box<Fact>),
+    /// The record was removed, which no complete checkpoint has recorded so far.
+    Removed,
 }
 
 /// How many parts of a record were left out, by reason; usually none.
@@ -144,7 +146,7 @@ impl Content {
             Self::Nothing if address.collection == Collection::POST => {
                 Fact::BarePost(address.post_key())
             }
-            Self::Nothing => return None,
+            Self::Nothing | Self::Removed => return None,
             Self::Like { did, tid } => Fact::Like(reaction(*did, *tid)),
             Self::Repost { did, tid } => Fact::Repost(reaction(*did, *tid)),
             Self::Follow(did) => Fact::Follow(edge(*did)),

@@ -80,7 +80,8 @@ mod tests {
 
     use super::*;
     use crate::fact::{Activity, Fact};
-    use crate::records::{AccountPolicy, LiveRecords, SHARDS};
+    use crate::records::saved::testing::Checkpoints;
+    use crate::records::{AccountPolicy, LiveRecords};
 
     fn did(number: u64) -> Did {
         format!("did:web:{number}.example").parse().unwrap()
@@ -219,15 +220,12 @@ mod tests {
             );
         }
         let each = counts(&mut old, Span::Minute);
-        let sections: Vec<_> = (0..SHARDS)
-            .filter_map(|shard| old.save(shard, Minute(5)))
-            .collect();
+        let mut checkpoints = Checkpoints::default();
+        checkpoints.make(&mut old, true);
 
         let mut new = LiveRecords::new(AccountPolicy::default(), 0);
         new.assign_names(&all[..10]);
-        for section in &sections {
-            new.load(section, None::<&fn(&Did) -> bool>).unwrap();
-        }
+        checkpoints.load(&mut new, |_| true);
         let sum: i64 = each
             .iter()
             .filter(|(name, _)| all[10..].contains(name))
@@ -238,9 +236,7 @@ mod tests {
         for span in [Span::Minute, Span::Hour] {
             let mut state = LiveRecords::new(AccountPolicy::default(), 0);
             state.assign_names(&all[..10]);
-            sections
-                .iter()
-                .for_each(|it| state.load(it, None::<&fn(&Did) -> bool>).unwrap());
+            checkpoints.load(&mut state, |_| true);
             let counted = counts(&mut state, span);
             assert_eq!(sum + counted["other"].accounts, 4);
         }

@@ -17,6 +17,10 @@ pub(super) struct Repo {
     pub hidden: bool,
     /// Whether operations were missed.
     pub out_of_sync: bool,
+    /// Whether the account is in the list of those that changed since the last cut of its shard.
+    pub changed: bool,
+    /// Whether the account is in the list of those whose records may be evicted.
+    pub evictable: bool,
     /// The checkpoint shard of the account.
     pub shard: u8,
     /// The newest minute of an operation.

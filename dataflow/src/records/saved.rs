@@ -1,28 +1,40 @@
-//! The format of a checkpoint section: the live records of one shard of accounts, as bytes.
+//! The format of a shard of accounts in a checkpoint: runs of sorted entries, and a section for each
+//! worker.
 //!
 //! ```text
-//! format │ minute of the cut │ collections │ accounts referred to │ repos │ open periods
-//! of a repo: rev, status, activity rows, keys of deleted posts, records
+//! run       account │ its records │ account │ ...       only what changed since older runs
+//! section   format │ collections │ accounts │ open periods
 //! ```
 //!
-//! A section does not depend on workers or on the numbers that they assign. Collections, and the
-//! subjects of likes, reposts, follows and blocks, are indices into lists of the section. Numbers
-//! are LEB128, a TID takes 8 bytes, a did:plc 15. A like takes about 24 bytes. The section contains
-//! no checksum; the manifest has one for each section.
+//! The format does not depend on workers or on the numbers that they assign. Runs contain DIDs and
+//! the names of collections; open periods refer to lists of the section. Numbers are LEB128, a TID
+//! takes 8 bytes, a did:plc 16. A like takes about 45 bytes before compression. A section contains
+//! no checksum, because the manifest has one for each section; each block of a run has one.
 //!
-//! The section does not store whether an account is hidden. That follows from the newest status and
-//! the current policy.
+//! A section of format 1, which older versions wrote, contains the accounts themselves (`former`).
+//!
+//! Whether an account is hidden is not stored. That follows from the newest status and the current
+//! policy.
 
 mod bytes;
+mod cold;
 mod content;
+mod entries;
+mod former;
 mod load;
 mod plain;
 mod save;
+#[cfg(test)]
+pub(crate) mod testing;
 
+pub(super) use cold::{ColdError, cold_record, cold_records};
+pub(crate) use entries::build_run;
 pub(crate) use plain::read_accounts;
 
 /// The number of the section format; it is the first byte of a section.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
+/// The format of sections that contain accounts.
+const FORMER_FORMAT: u8 = 1;
 
 /// Checks that this version can read a section.
 ///
@@ -30,9 +42,10 @@ const FORMAT: u8 = 1;
 /// The section is empty or has another format.
 pub(crate) fn check_format(section: &[u8]) -> Result<(), String> {
     match section.first() {
-        Some(&FORMAT) => Ok(()),
+        Some(&(FORMAT | FORMER_FORMAT)) => Ok(()),
         Some(found) => Err(format!(
-            "is of format {found}, this version reads format {FORMAT}: written by a newer version"
+            "is of format {found}, this version reads formats up to {FORMAT}: written by a newer \
+             version"
         )),
         None => Err("is empty".to_owned()),
     }
@@ -49,12 +62,8 @@ mod flag {
     pub const STATUS_TEXT: u8 = 1 << 6;
 }
 
-/// Encodes a signed distance between two minutes as a number that is small for a small distance
+/// Decodes a signed distance between two minutes, which is a small number for a small distance
 /// (zigzag encoding).
-fn zigzag(distance: i64) -> u64 {
-    ((distance << 1) ^ (distance >> 63)) as u64
-}
-
 fn unzigzag(number: u64) -> i64 {
     (number >> 1) as i64 ^ -((number & 1) as i64)
 }
@@ -64,19 +73,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn zigzag_encoding_is_reversible() {
-        for distance in [
-            0,
-            1,
-            -1,
-            63,
-            -64,
-            10_080,
-            i64::from(u32::MAX),
-            -i64::from(u32::MAX),
-        ] {
-            assert_eq!(unzigzag(zigzag(distance)), distance);
-        }
-        assert!(zigzag(5_000) < 1 << 14, "half a week takes two bytes");
+    fn zigzag_encoding_alternates_between_signs() {
+        let decoded = [0, 1, 2, 3, 126, 127].map(unzigzag);
+        assert_eq!(decoded, [0, -1, 1, -2, 63, -64]);
+        assert_eq!(unzigzag(u64::MAX), i64::MIN);
     }
 }

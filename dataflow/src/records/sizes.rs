@@ -107,6 +107,7 @@ impl HeapSize for Content {
     fn heap_bytes(&self) -> usize {
         match self {
             Self::Nothing
+            | Self::Removed
             | Self::Like { .. }
             | Self::Repost { .. }
             | Self::Follow(_)

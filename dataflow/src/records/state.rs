@@ -1,6 +1,8 @@
 //! The state of `live_records`. Callers use only its methods, so another storage could replace it.
 
 mod accounts;
+mod changes;
+mod cold;
 mod operations;
 mod report;
 mod shards;
@@ -25,6 +27,9 @@ use crate::operators::interner::Interner;
 use crate::operators::on_tick::shrink_spare;
 use crate::types::Time;
 use accounts::PreviousAnnouncements;
+pub(crate) use changes::CheckpointId;
+use changes::ShardChanges;
+use cold::Cold;
 
 /// The number of dropped inputs, by reason.
 pub type Drops = BTreeMap<DropReason, u64>;
@@ -40,6 +45,14 @@ pub struct Gauges {
     pub accounts: u64,
     /// Accounts whose records may be incomplete.
     pub out_of_sync: u64,
+    /// Live records that are only on disk.
+    pub evicted: u64,
+    /// Look-ups in runs since the previous time.
+    pub look_ups: u64,
+    /// Blocks that these look-ups read.
+    pub reads: u64,
+    /// Look-ups among these that found a record.
+    pub found: u64,
 }
 
 /// Live records by repo, and the facts of the current time. A time is one or more epochs of a
@@ -58,6 +71,9 @@ pub struct LiveRecords {
     /// The accounts that have a repo, by checkpoint shard. An account is identified by the number
     /// of its DID.
     members: Vec<Vec<u32>>,
+    /// For each checkpoint shard, what its last cut did not write.
+    changes: Vec<ShardChanges>,
+    cold: Cold,
     /// The sizes of what accounts hold.
     sizes: RecordSizes,
     records: u64,
@@ -87,6 +103,8 @@ impl LiveRecords {
             policy,
             counted_through,
             members: vec![Vec::new(); usize::from(SHARDS)],
+            changes: vec![ShardChanges::default(); usize::from(SHARDS)],
+            cold: Cold::new(usize::from(SHARDS)),
             ..Self::default()
         };
         for (row, name) in ["", OTHER_COLLECTIONS].into_iter().enumerate() {
@@ -115,6 +133,10 @@ impl LiveRecords {
             records: self.records,
             accounts: self.dids.len() as u64,
             out_of_sync: self.out_of_sync,
+            evicted: self.cold.records,
+            look_ups: self.cold.counts.look_ups,
+            reads: self.cold.counts.reads,
+            found: self.cold.counts.found,
         }
     }
 
@@ -280,20 +302,34 @@ impl LiveRecords {
 
     /// Calls `take` with each fact since the last call.
     pub(super) fn take_facts(&mut self, take: impl FnMut((Fact, i32))) {
+        self.cold.end_of_time();
         let count = self.facts.len();
         self.emitted = count as u64;
         self.facts.drain(..).for_each(take);
         shrink_spare(&mut self.facts, count);
     }
 
-    /// The number and repo of an account; adds a repo if the account has none.
+    /// The number and repo of an account that is about to change; adds a repo if the account has
+    /// none.
     fn repo(&mut self, did: &Did) -> (u32, &mut Repo) {
+        let number = self.add_repo(did);
+        let repo = self.repos[number as usize]
+            .as_mut()
+            .expect("the account has a repo");
+        if !std::mem::replace(&mut repo.changed, true) {
+            self.changes[usize::from(repo.shard)].changed.push(number);
+        }
+        (number, repo)
+    }
+
+    /// The number of an account; adds a repo if the account has none.
+    fn add_repo(&mut self, did: &Did) -> u32 {
         let number = self.dids.intern(did);
         let index = number as usize;
         if self.repos.len() <= index {
             self.repos.resize_with(index + 1, || None);
         }
-        let repo = self.repos[index].get_or_insert_with(|| {
+        self.repos[index].get_or_insert_with(|| {
             let shard = did.partition(SHARDS);
             self.members[usize::from(shard)].push(number);
             Box::new(Repo {
@@ -301,7 +337,7 @@ impl LiveRecords {
                 ..Repo::default()
             })
         });
-        (number, repo)
+        number
     }
 }
 

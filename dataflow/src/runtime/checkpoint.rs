@@ -4,20 +4,23 @@
 //! source ── batch ── batch + cut of some shards ── ... ── batch + last cut, accumulators ▶ workers
 //!    │ begun                                                                                  │
 //!    ▼                                                                                        │
-//! keeper ◀────────────────────────────── parts: bytes of shards ──────────────────────────────┘
-//!    └─ writes sections ─▶ waits for a durable commit of the last cut ─▶ manifest ─▶ trims the log
+//! keeper ◀────────────────────── parts: what changed in the shards ───────────────────────────┘
+//!    └─ writes runs, shares older ones ─▶ waits for a durable commit of the last cut ─▶ manifest
+//!       ─▶ trims the log
 //! ```
 //!
 //! Each shard is cut at the end of a batch, the same batch on all workers. A separate task, the
 //! keeper, writes the parts to storage. The next cut waits until the previous one is written. So at
-//! most one cut is in memory, and the stream only pauses while a worker serializes a shard into
-//! memory. A failure is logged, counted and retried later; it never affects the stream.
+//! most one cut is in memory, and the stream only pauses while a worker serializes what changed in a
+//! shard since the previous checkpoint. A failure is logged, counted and retried later; it never affects the stream.
 
 mod keeper;
 mod plan;
+mod runs;
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -28,6 +31,9 @@ use tokio::sync::Notify;
 
 pub(crate) use keeper::Keeper;
 pub(crate) use plan::Planner;
+pub(crate) use runs::Base;
+
+use crate::records::{CheckpointId, OpenRuns};
 
 /// When checkpoints are made, and how many checkpoints and how much of the log are kept.
 #[derive(Clone, Copy, Debug)]
@@ -79,6 +85,9 @@ pub(crate) struct Cut {
     pub attempt: u64,
     /// The shards to write.
     pub shards: Range<u16>,
+    /// The complete checkpoint whose runs are reused: what changed since then is written. With
+    /// `None`, everything is written.
+    pub base: Option<CheckpointId>,
     /// Whether this is the last cut, which also has the accumulators.
     pub last: bool,
 }
@@ -92,6 +101,8 @@ pub(crate) enum CheckpointEvent {
         first: Mark,
         /// The number of the attempt.
         attempt: u64,
+        /// The checkpoint on which it builds.
+        base: Option<CheckpointId>,
     },
     /// A worker wrote its part of a cut.
     Part(Part),
@@ -111,15 +122,18 @@ pub(crate) struct Part {
     pub through: Epoch,
     /// Sections with their names.
     pub sections: Vec<(String, Vec<u8>)>,
+    /// The entries that changed, by shard.
+    pub changes: Vec<(u16, Vec<u8>)>,
     /// How long the worker paused to write them.
     pub pause_seconds: f64,
 }
 
 impl Part {
-    /// Bytes of its sections.
+    /// Bytes of its sections and changes.
     pub fn bytes(&self) -> u64 {
-        let sections = self.sections.iter();
-        sections.map(|(_, bytes)| bytes.len() as u64).sum()
+        let sections = self.sections.iter().map(|(_, bytes)| bytes);
+        let changes = self.changes.iter().map(|(_, bytes)| bytes);
+        sections.chain(changes).map(|it| it.len() as u64).sum()
     }
 }
 
@@ -139,6 +153,10 @@ pub(crate) struct CutGate {
     cut_requested: Notify,
     /// The epoch of the newest complete and usable checkpoint; 0 if there is none.
     newest_complete: AtomicU64,
+    /// The runs of the newest complete checkpoint, if workers may evict records.
+    open_runs: Mutex<Option<Arc<OpenRuns>>>,
+    /// The complete checkpoint on which the next one builds.
+    base: Mutex<Option<CheckpointId>>,
 }
 
 impl CutGate {
@@ -150,6 +168,32 @@ impl CutGate {
     /// Records the newest complete checkpoint.
     pub fn set_newest_complete(&self, checkpoint: Epoch) {
         self.newest_complete.store(checkpoint.0, Ordering::Release);
+    }
+
+    /// Records the open runs of the newest complete checkpoint.
+    pub fn set_open_runs(&self, open: Arc<OpenRuns>) {
+        *self
+            .open_runs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(open);
+    }
+
+    /// The open runs of the newest complete checkpoint, or of an earlier one if they cannot be
+    /// opened.
+    pub fn open_runs(&self) -> Option<Arc<OpenRuns>> {
+        self.open_runs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Records the checkpoint on which the next one builds.
+    pub fn set_base(&self, base: Option<CheckpointId>) {
+        *self.base.lock().unwrap_or_else(PoisonError::into_inner) = base;
+    }
+
+    fn base(&self) -> Option<CheckpointId> {
+        *self.base.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn newest_complete(&self) -> Epoch {

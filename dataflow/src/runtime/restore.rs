@@ -29,6 +29,8 @@ use crate::operators::lists::{FORMER, Newest, WorkerList};
 use crate::records::{Names, SHARDS, saved};
 use crate::runtime::batch::{End, Segment};
 use crate::runtime::command::{BatchInput, Command};
+use crate::runtime::section_name::{run_shard, shard_of};
+use crate::saved_shard::SavedShard;
 use crate::types::{Clock, Input, Time};
 
 /// A checkpoint to restore.
@@ -40,34 +42,14 @@ pub(crate) struct Restore {
     pub metrics: Arc<Metrics>,
 }
 
-/// The name of the section with a worker's part of a shard.
-pub(crate) fn shard_name(shard: u16, worker: usize) -> String {
-    format!("shard{shard:02}-w{worker}")
-}
-
-/// The name of the section with a worker's accumulators.
-pub(crate) fn accumulators_name(worker: usize) -> String {
-    format!("sums-w{worker}")
-}
-
-/// The shard of a section; `None` for a section of accumulators.
-fn shard_of(section: &Section) -> Option<u16> {
-    shard_of_name(&section.name)
-}
-
-/// The shard of the section with this name.
-pub(super) fn shard_of_name(name: &str) -> Option<u16> {
-    let number = name.strip_prefix("shard")?.split('-').next()?;
-    number.parse().ok()
-}
-
-/// Checks that this version can read a section. Its checksum has been checked before.
+/// Checks that this version can read a section that is not a run. Its checksum has been checked
+/// before.
 ///
 /// # Errors
 /// Why it cannot: a newer version wrote the section.
 pub(crate) fn check_format(section: &Section, bytes: &[u8]) -> Result<(), String> {
     let name = &section.name;
-    match shard_of(section) {
+    match shard_of(name) {
         Some(_) => saved::check_format(bytes).map_err(|why| format!("section {name:?} {why}")),
         None => SavedAccumulators::decode(bytes)
             .map(drop)
@@ -229,25 +211,21 @@ impl Restore {
             .await
     }
 
-    /// Feeds each section to the worker that has its accounts. If the number of workers does not
-    /// divide the number of shards, a section can have accounts of several workers, and is fed to
-    /// all workers.
+    /// Feeds each shard to the worker that has its accounts. If the number of workers does not
+    /// divide the number of shards, a shard can have accounts of several workers, and is fed to all
+    /// workers.
     async fn feed_shards(
         &self,
         shards: std::ops::Range<u16>,
         segments: &mut [Segment],
     ) -> Result<(), DataflowError> {
         let workers = segments.len();
-        for section in &self.manifest.sections {
-            let Some(shard) = shard_of(section).filter(|shard| shards.contains(shard)) else {
-                continue;
-            };
-            let bytes = Arc::new(self.read(section).await?);
-            let divides = usize::from(SHARDS).is_multiple_of(workers);
+        let divides = usize::from(SHARDS).is_multiple_of(workers);
+        for (shard, saved) in self.read_shards(shards).await? {
             for (worker, segment) in segments.iter_mut().enumerate() {
                 if !divides || usize::from(shard) % workers == worker {
                     segment.inputs.push(Input::Shard {
-                        section: bytes.clone(),
+                        saved: saved.clone(),
                         whole: divides,
                     });
                 }
@@ -256,10 +234,30 @@ impl Restore {
         Ok(())
     }
 
+    /// Reads the sections and runs of these shards.
+    async fn read_shards(
+        &self,
+        shards: std::ops::Range<u16>,
+    ) -> Result<BTreeMap<u16, SavedShard>, CheckpointError> {
+        let mut read = BTreeMap::<u16, SavedShard>::new();
+        for section in &self.manifest.sections {
+            let Some(shard) = shard_of(&section.name).filter(|it| shards.contains(it)) else {
+                continue;
+            };
+            let bytes = Arc::new(self.read(section).await?);
+            let saved = read.entry(shard).or_default();
+            match run_shard(&section.name) {
+                Some(_) => saved.runs.push((section.name.clone(), bytes)),
+                None => saved.sections.push(bytes),
+            }
+        }
+        Ok(read)
+    }
+
     async fn read_accumulators(&self) -> Result<Vec<SavedAccumulators>, DataflowError> {
         let mut accumulators = Vec::new();
         let sections = self.manifest.sections.iter();
-        for section in sections.filter(|it| shard_of(it).is_none()) {
+        for section in sections.filter(|it| shard_of(&it.name).is_none()) {
             let bytes = self.read(section).await?;
             let saved =
                 SavedAccumulators::decode(&bytes).map_err(|_| CheckpointError::Damaged {

@@ -1,10 +1,14 @@
 //! Reads the sections of a checkpoint as plain values, for the audit.
 
+use std::sync::Arc;
+
 use skytide_core::live::{LiveAccount, LiveTotals, SectionReader};
 use skytide_core::view::ActivityRow;
 
-use super::restore::{SavedAccumulators, shard_of_name};
+use super::restore::SavedAccumulators;
+use super::section_name::{run_shard, shard_of};
 use crate::records::{SHARDS, saved};
+use crate::saved_shard::SavedShard;
 
 /// Reads the sections that [`run`](crate::run) writes.
 #[derive(Clone, Copy, Debug, Default)]
@@ -16,11 +20,19 @@ impl SectionReader for Sections {
     }
 
     fn shard(&self, name: &str) -> Option<u16> {
-        shard_of_name(name)
+        shard_of(name)
     }
 
-    fn accounts(&self, section: &[u8]) -> Result<Vec<LiveAccount>, String> {
-        saved::read_accounts(section).map_err(|error| error.to_string())
+    fn accounts(&self, sections: Vec<(Box<str>, Vec<u8>)>) -> Result<Vec<LiveAccount>, String> {
+        let mut saved = SavedShard::default();
+        for (name, bytes) in sections {
+            let bytes = Arc::new(bytes);
+            match run_shard(&name) {
+                Some(_) => saved.runs.push((name, bytes)),
+                None => saved.sections.push(bytes),
+            }
+        }
+        saved::read_accounts(&saved).map_err(|error| error.to_string())
     }
 
     fn totals(&self, section: &[u8]) -> Result<LiveTotals, String> {

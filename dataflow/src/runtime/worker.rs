@@ -117,6 +117,7 @@ impl LeaderWorker {
         input: BatchInput,
     ) -> Result<(), Disconnected> {
         let BatchInput { segments, end, cut } = input;
+        graph.set_open_runs(self.gate.open_runs());
         if !segments.is_empty() {
             let started = Instant::now();
             if worker.index() == 0 && !end.restored {

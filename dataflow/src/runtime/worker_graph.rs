@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
 use timely::container::CapacityContainerBuilder;
@@ -12,14 +13,14 @@ use timely::worker::Worker;
 
 use crate::graph::{self, Accumulators, Streams};
 use crate::operators::lists::WorkerList;
-use crate::records::{Drops, Gauges, LiveRecords, live_records};
+use crate::records::{Drops, Gauges, LiveRecords, OpenRuns, live_records};
 use crate::runtime::batch::{End, Segment};
 use crate::runtime::checkpoint::{Cut, Part};
 use crate::runtime::cluster::{Liveness, PARK};
 use crate::runtime::command::BuildCommand;
 use crate::runtime::consolidate::{RowChanges, consolidate};
 use crate::runtime::operator_log::OperatorLog;
-use crate::runtime::restore::{accumulators_name, shard_name};
+use crate::runtime::section_name::{accumulators_name, shard_name};
 use crate::runtime::worker_clock::Activity;
 use crate::sizes::{BATCH_EVENTS, Size, Sizes, StateSizes, sampled_heap_bytes, vec_bytes};
 use crate::types::{Clock, Clocks, Input, Row, Shared, Time};
@@ -161,17 +162,25 @@ impl WorkerGraph {
         self.restored_lists.advance_to(time);
     }
 
-    /// Serializes this worker's part of a cut into memory: its records of the shards, and with the
+    /// Uses these runs to evict live records.
+    pub fn set_open_runs(&mut self, open: Option<Arc<OpenRuns>>) {
+        self.records.borrow_mut().set_open_runs(open);
+    }
+
+    /// Serializes this worker's part of a cut into memory: what changed in the shards, and with the
     /// last cut also its accumulators. The worker processes nothing meanwhile; the part records how
     /// long that took.
     pub fn cut(&self, cut: Cut, end: &End, worker: usize) -> Part {
         let started = Instant::now();
-        let records = self.records.borrow();
-        let now = end.time.minute();
-        let shards = cut.shards.clone();
-        let saved =
-            shards.filter_map(|shard| Some((shard_name(shard, worker), records.save(shard, now)?)));
-        let mut sections: Vec<_> = saved.collect();
+        let mut records = self.records.borrow_mut();
+        let (mut sections, mut changes) = (Vec::new(), Vec::new());
+        for shard in cut.shards.clone() {
+            let id = (cut.checkpoint, cut.attempt);
+            if let Some(saved) = records.save(shard, id, cut.base) {
+                sections.push((shard_name(shard, worker), saved.section));
+                changes.push((shard, saved.changes));
+            }
+        }
         if cut.last {
             sections.push((
                 accumulators_name(worker),
@@ -182,6 +191,7 @@ impl WorkerGraph {
             cut,
             through: end.epoch,
             sections,
+            changes,
             pause_seconds: started.elapsed().as_secs_f64(),
         }
     }

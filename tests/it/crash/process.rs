@@ -234,6 +234,7 @@ pub fn run(stretch: &Stretch, backend: &dyn Backend, plan: &Plan, random: &mut R
             ..CheckpointOptions::default()
         },
         verify: random.chance(50),
+        hot_records_max: *random.pick(&[None, Some(0), Some(64)]),
         ..skytide_dataflow::Options::default()
     };
     let runtime = Runtime::new().expect("a runtime");

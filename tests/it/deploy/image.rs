@@ -109,7 +109,7 @@ fn the_layer_of_dependencies_resolves_from_the_manifests_alone() {
             .expect("members")
             .len()
     };
-    assert_eq!(members(&resolves()), 12);
+    assert_eq!(members(&resolves()), 13);
     lay_out(&sources, folder.path());
     resolves();
     includes_are_there(folder.path());

@@ -121,7 +121,9 @@ impl Damaged {
     }
 }
 
-const KINDS: [&str; 3] = ["shard", "sums", "manifest"];
+/// Parts of the names of files. Runs that a checkpoint shares with the previous one are not among
+/// them: if they are damaged, both are.
+const KINDS: [&str; 4] = ["shard", "-e4", "sums", "manifest"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_checkpoint_with_a_flipped_byte_is_skipped_for_the_previous_one() {
@@ -135,6 +137,17 @@ async fn a_checkpoint_with_a_flipped_byte_is_skipped_for_the_previous_one() {
             "{kind}: it stays until a newer one is complete"
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn damage_in_a_run_that_checkpoints_share_is_reported_with_its_offset() {
+    let damaged = Damaged::new().await;
+    damaged.flip(40, "-e2");
+    let text = damaged.refused().await;
+    for part in ["checkpoint 40: section run", "checkpoint 20: section run"] {
+        assert!(text.contains(part), "{text}");
+    }
+    assert!(text.contains(" is damaged at byte "), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

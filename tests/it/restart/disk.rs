@@ -13,6 +13,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use skytide_core::port::checkpoint::SectionFile;
 use skytide_embedded::Files;
 use skytide_tests::world::Random;
 
@@ -127,6 +128,21 @@ impl State {
     }
 }
 
+/// A file that is open for reading.
+struct OpenFile(Vec<u8>);
+
+impl SectionFile for OpenFile {
+    fn bytes(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let part = self.0.get(offset as usize..offset as usize + buffer.len());
+        buffer.copy_from_slice(part.ok_or(ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+}
+
 impl Files for Disk {
     fn write(&self, path: &Path, parts: &[&[u8]]) -> io::Result<()> {
         let state = &mut *self.state();
@@ -164,6 +180,26 @@ impl Files for Disk {
         let number = state.names.remove(from).ok_or(ErrorKind::NotFound)?;
         state.names.insert(to.to_owned(), number);
         Ok(())
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let state = &mut *self.state();
+        state.operation()?;
+        let number = *state.names.get(from).ok_or(ErrorKind::NotFound)?;
+        if state.names.contains_key(to) {
+            return Err(ErrorKind::AlreadyExists.into());
+        }
+        state.names.insert(to.to_owned(), number);
+        Ok(())
+    }
+
+    fn copy(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let bytes = self.read(from)?;
+        self.write(to, &[&bytes])
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn SectionFile>> {
+        Ok(Arc::new(OpenFile(self.read(path)?)))
     }
 
     fn list(&self, folder: &Path) -> io::Result<Vec<String>> {

@@ -36,6 +36,8 @@ pub struct Tally {
     pub restored: usize,
     /// Number of checkpoints whose shards were cut at several epochs.
     pub spread: usize,
+    /// Number of checkpoints that shared runs with an earlier one.
+    pub shared: usize,
     /// Number of lives that were killed.
     pub killed: usize,
     /// Number of lives that found the log trimmed.
@@ -48,6 +50,7 @@ impl AddAssign for Tally {
     fn add_assign(&mut self, other: Self) {
         self.restored += other.restored;
         self.spread += other.spread;
+        self.shared += other.shared;
         self.killed += other.killed;
         self.trimmed += other.trimmed;
         self.moved += other.moved;
@@ -60,6 +63,7 @@ impl Tally {
         let all = self
             .restored
             .min(self.spread)
+            .min(self.shared)
             .min(self.killed)
             .min(self.trimmed);
         assert!(all > 0 || seeds < 3, "some case never occurred: {self:?}");
@@ -124,13 +128,11 @@ impl Lives {
                     case.compare(&expected[..end], &commits);
                 }
             }
+            let shares = |it: &Manifest| it.sections.iter().any(|it| it.origin.is_some());
+            let manifests = self.manifests().await;
+            tally.shared += manifests.iter().filter(|it| shares(it)).count();
             let several = |it: &Manifest| it.through.first() != it.through.last();
-            tally.spread += self
-                .manifests()
-                .await
-                .iter()
-                .filter(|it| several(it))
-                .count();
+            tally.spread += manifests.iter().filter(|it| several(it)).count();
         }
         let case = self.case.with(2, 1);
         self.ground
@@ -193,6 +195,7 @@ impl Lives {
     fn options(&self, case: Case, random: &mut Random) -> Options {
         let drawn = [4, 7, 16, 33, 64][random.below(5) as usize];
         Options {
+            hot_records_max: [None, Some(0), Some(64), Some(usize::MAX)][random.below(4) as usize],
             verify: random.chance(50),
             checkpoint: CheckpointOptions {
                 interval: None,

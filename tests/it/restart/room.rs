@@ -10,7 +10,7 @@ use skytide_core::port::checkpoint::{CheckpointError, CheckpointStore};
 use skytide_core::port::log::Log;
 use skytide_dataflow::{CheckpointOptions, LogKeep};
 use skytide_embedded::EmbeddedCheckpoints;
-use skytide_tests::contract_checkpoint::{listed, write_all};
+use skytide_tests::contract_checkpoint::{listed, try_share_all, write_all};
 use skytide_tests::model::recount;
 use skytide_tests::world::Random;
 
@@ -99,6 +99,68 @@ async fn whenever_writing_fails_earlier_checkpoints_stay_complete() {
             }
         }
     }
+}
+
+/// The third checkpoint shares sections of the second. Where links fail, sections are copied.
+#[tokio::test]
+async fn whenever_sharing_fails_all_listed_checkpoints_are_readable() {
+    let (disk, store) = with_two().await;
+    let second = store.list().await.expect("a list").remove(0);
+    let second = second.manifest.expect("a manifest");
+    let before = disk.operations();
+    let shared = try_share_all(&store, &second, Epoch(3)).await;
+    shared.expect("the disk works");
+    let steps = disk.operations() - before;
+    assert!(steps > 8, "only {steps} steps");
+    for seed in seeds(23_000) {
+        for step in 0..steps {
+            for fault in [Fault::Once, Fault::FromHereOn] {
+                let (disk, store) = with_two().await;
+                disk.fail(Some((step, fault)));
+                let shared = try_share_all(&store, &second, Epoch(3)).await;
+                assert!(disk.faults() > 0);
+                if fault == Fault::FromHereOn {
+                    assert!(shared.is_err(), "a fault at {step} was not reported");
+                    disk.cut_power(&mut Random::new(seed + step));
+                }
+                let context = format!("seed {seed}, {fault:?} at {step}");
+                let after = readable(&on(&disk)).await;
+                assert!(
+                    after.ends_with(&[2, 1]) && after.len() < 4,
+                    "{context}: {after:?}"
+                );
+                assert!(
+                    shared.is_err() || after == [3, 2, 1],
+                    "{context}: {after:?}"
+                );
+                disk.fail(None);
+                if after.len() == 2 {
+                    store
+                        .keep(&[Epoch(1), Epoch(2)])
+                        .await
+                        .expect("the disk works");
+                    let shared = try_share_all(&store, &second, Epoch(3)).await;
+                    shared.expect("a retry succeeds");
+                }
+                store.keep(&[Epoch(3)]).await.expect("the disk works");
+                assert_eq!(readable(&store).await, [3], "{context}");
+            }
+        }
+    }
+}
+
+/// The listed checkpoints, of which every section must be readable.
+async fn readable(store: &EmbeddedCheckpoints) -> Vec<u64> {
+    let mut epochs = Vec::new();
+    for listed in store.list().await.expect("a list") {
+        let manifest = listed.manifest.expect("a manifest");
+        for section in &manifest.sections {
+            let read = store.read(listed.checkpoint, section).await;
+            read.unwrap_or_else(|error| panic!("{section:?}: {error}"));
+        }
+        epochs.push(listed.checkpoint.0);
+    }
+    epochs
 }
 
 async fn assert_two_and_perhaps_three(store: &EmbeddedCheckpoints) {

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use skytide_core::id::Epoch;
 use skytide_core::port::BoxError;
-use skytide_core::port::checkpoint::{CheckpointError, CheckpointStore, Listed, Manifest, Section};
+use skytide_core::port::checkpoint::{
+    CheckpointError, CheckpointStore, Listed, Manifest, Section, SectionFile,
+};
 
 use super::Plan;
 
@@ -35,6 +37,18 @@ impl CheckpointStore for FaultyCheckpoints {
             .await
     }
 
+    async fn share(
+        &self,
+        checkpoint: Epoch,
+        from: Epoch,
+        sections: &[Section],
+    ) -> Result<Vec<Section>, CheckpointError> {
+        let share = self.checkpoints.share(checkpoint, from, sections);
+        self.plan
+            .around("checkpoint.share", share, failed("share"))
+            .await
+    }
+
     async fn complete(&self, manifest: &Manifest) -> Result<(), CheckpointError> {
         let complete = self.checkpoints.complete(manifest);
         self.plan
@@ -53,6 +67,17 @@ impl CheckpointStore for FaultyCheckpoints {
         let read = self.checkpoints.read(checkpoint, section);
         self.plan
             .around("checkpoint.read", read, failed("read"))
+            .await
+    }
+
+    async fn open(
+        &self,
+        checkpoint: Epoch,
+        section: &Section,
+    ) -> Result<Arc<dyn SectionFile>, CheckpointError> {
+        let open = self.checkpoints.open(checkpoint, section);
+        self.plan
+            .around("checkpoint.open", open, failed("open"))
             .await
     }
 

@@ -133,7 +133,7 @@ fn top_posts<'s>(
     top(entries).map(|(_, (Reverse(likes), post))| Row::TopPost { post, likes })
 }
 
-/// View 3: posts and distinct authors of each hashtag, of all time and of the last 24 hours, and the
+/// View 3: posts and distinct authors of each hashtag, of all time and of 24 hours, and the
 /// hashtags with the most posts.
 fn hashtags<'s>(live: Table<'s, Live>, recent: Table<'s, (u32, u64)>) -> Table<'s, Row> {
     let tags = live.flat_map(|((author, _, rkey), (minute, content))| {

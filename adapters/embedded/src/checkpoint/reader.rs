@@ -81,7 +81,8 @@ impl OpenCheckpoint for OpenFiles {
             };
             let file = sections.get(name).ok_or_else(|| damaged("is missing"))?;
             let bytes = read_all(file).map_err(failed("read a section"))?;
-            let bytes = content(checkpoint, &format!("{name}{SECTION}"), bytes);
+            let written_by = section.written_by(checkpoint);
+            let bytes = content(written_by, &format!("{name}{SECTION}"), bytes);
             let bytes = bytes.map_err(|error| damaged(&error.to_string()))?;
             match section.is(&bytes) {
                 true => Ok(bytes),

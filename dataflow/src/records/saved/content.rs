@@ -28,7 +28,7 @@ const OTHER: u8 = 6;
 /// The kind of a content, as bits of the first byte.
 pub(super) fn kind(content: &Content) -> u8 {
     match content {
-        Content::Nothing => NOTHING,
+        Content::Nothing | Content::Removed => NOTHING,
         Content::Like { .. } => LIKE,
         Content::Repost { .. } => REPOST,
         Content::Follow(_) => FOLLOW,
@@ -38,42 +38,45 @@ pub(super) fn kind(content: &Content) -> u8 {
     }
 }
 
-/// Writes the content after the first byte. A section lists each account once, and contents refer
-/// to an account by its index in that list: `index_of` returns it for the account's number in
+/// Writes the content after the first byte. `write_account` writes the account with this number in
 /// memory.
-pub(super) fn write(content: &Content, to: &mut Writer, mut index_of: impl FnMut(u32) -> u64) {
+pub(super) fn write(
+    content: &Content,
+    to: &mut Writer,
+    mut write_account: impl FnMut(u32, &mut Writer),
+) {
     match content {
-        Content::Nothing => {}
+        Content::Nothing | Content::Removed => {}
         Content::Like { did, tid } | Content::Repost { did, tid } => {
-            to.number(index_of(*did));
+            write_account(*did, to);
             to.tid(*tid);
         }
-        Content::Follow(did) | Content::Block(did) => to.number(index_of(*did)),
+        Content::Follow(did) | Content::Block(did) => write_account(*did, to),
         Content::Post(post) => write_post(post, to),
         Content::Other(fact) => write_other(fact, to),
     }
 }
 
-/// Reads the content after the first byte. `account_at` returns the number in memory of the account
-/// at an index of the section's list.
+/// Reads the content after the first byte. `read_account` reads an account and returns its number
+/// in memory.
 pub(super) fn read(
     kind: u8,
     address: &RecordRef<'_>,
     from: &mut Reader<'_>,
-    mut account_at: impl FnMut(u64) -> Result<u32, Unreadable>,
+    mut read_account: impl FnMut(&mut Reader<'_>) -> Result<u32, Unreadable>,
 ) -> Result<Content, Unreadable> {
     Ok(match kind {
         NOTHING => Content::Nothing,
         LIKE => Content::Like {
-            did: account_at(from.number()?)?,
+            did: read_account(from)?,
             tid: from.tid()?,
         },
         REPOST => Content::Repost {
-            did: account_at(from.number()?)?,
+            did: read_account(from)?,
             tid: from.tid()?,
         },
-        FOLLOW => Content::Follow(account_at(from.number()?)?),
-        BLOCK => Content::Block(account_at(from.number()?)?),
+        FOLLOW => Content::Follow(read_account(from)?),
+        BLOCK => Content::Block(read_account(from)?),
         POST => Content::Post(Arc::new(read_post(address, from)?)),
         OTHER => Content::Other(Box::new(read_other(address, from)?)),
         _ => return Err(Unreadable),

@@ -1,164 +1,156 @@
-//! Writes a section: the accounts of one shard.
+//! Writes the accounts of one shard: what changed since the checkpoint on which the cut builds.
 //!
 //! In memory, accounts and collections are interned, and a number identifies one. These numbers
-//! differ between workers and restarts. So a section contains a list of the accounts and a list of
-//! the collections that it refers to, and then only their indices ([`SectionList`]).
+//! differ between workers and restarts. So entries contain DIDs and names, and the section of open
+//! periods contains lists of them and then only their indices ([`SectionList`]).
 
-use hashbrown::{HashMap, HashTable};
-use skytide_core::id::Rkey;
-use skytide_core::time::Minute;
+use hashbrown::HashMap;
+use skytide_core::id::Collection;
 
 use super::bytes::Writer;
-use super::content;
-use super::{FORMAT, flag, zigzag};
+use super::entries::{Changes, GONE, write_name};
+use super::{FORMAT, content, flag};
 use crate::records::repo::Repo;
-use crate::records::state::LiveRecords;
+use crate::records::state::{CheckpointId, LiveRecords};
 use crate::records::table::LiveRecord;
 
+/// A worker's part of a shard.
+#[derive(Debug)]
+pub(crate) struct SavedChanges {
+    /// The section with the open periods.
+    pub section: Vec<u8>,
+    /// The changed entries of a run, in no order.
+    pub changes: Vec<u8>,
+}
+
 impl LiveRecords {
-    /// The section of a shard: its accounts with their whole state; `None` if this worker has no
-    /// account of the shard. Minutes are stored as their distance to `now`, so the section is
-    /// smallest if `now` is near the minutes of most records. This takes a few milliseconds per
-    /// 100,000 records and does not change the state.
-    pub(crate) fn save(&self, shard: u16, now: Minute) -> Option<Vec<u8>> {
-        let members = self.members(shard);
-        if members.is_empty() {
+    /// Writes what changed in a shard since `base`, or everything if there is none; `None` if this
+    /// worker has no account of the shard. This takes a few milliseconds per 100,000 changed
+    /// records.
+    pub(crate) fn save(
+        &mut self,
+        shard: u16,
+        cut: CheckpointId,
+        base: Option<CheckpointId>,
+    ) -> Option<SavedChanges> {
+        let accounts = self.begin_cut(shard, (cut, base));
+        if self.members(shard).is_empty() {
             return None;
         }
-        let records: usize = members
-            .iter()
-            .map(|&it| self.repo_of(it).records.len())
-            .sum();
-        let mut section = Section {
-            collections: SectionList::default(),
-            dids: SectionList::default(),
-            body: Writer(Vec::with_capacity(64 + members.len() * 64 + records * 32)),
-            now,
-        };
-        let mut accounts = SectionList::default();
-        for &account in members {
-            accounts.index_of(account);
-            section.repo(self, account);
+        let mut changes = Changes::default();
+        for account in accounts {
+            let cold = match base {
+                None => self.read_cold(account),
+                Some(_) => Vec::new(),
+            };
+            self.save_account(account, base.is_none(), &mut changes);
+            cold.iter()
+                .for_each(|record| self.save_record(record, &mut changes));
+            self.end_cut(account);
         }
-        section.open_periods(self, shard, &mut accounts);
-
-        let mut head = Writer::default();
-        head.byte(FORMAT);
-        head.number(u64::from(now.0));
-        section
-            .collections
-            .write(&mut head, |it, to| to.text(self.collection_name(it)));
-        section
-            .dids
-            .write(&mut head, |it, to| to.did(self.dids().key(it)));
-        head.count(members.len());
-        head.0.append(&mut section.body.0);
-        Some(head.0)
-    }
-}
-
-/// A section that is being written.
-struct Section {
-    collections: SectionList,
-    dids: SectionList,
-    body: Writer,
-    now: Minute,
-}
-
-impl Section {
-    /// Writes a minute as its distance to `now`.
-    fn minute(&mut self, minute: Minute) {
-        let distance = i64::from(self.now.0) - i64::from(minute.0);
-        self.body.number(zigzag(distance));
+        Some(SavedChanges {
+            section: self.open_periods_section(shard),
+            changes: changes.into_bytes(),
+        })
     }
 
-    fn repo(&mut self, state: &LiveRecords, account: u32) {
-        let repo = state.repo_of(account);
-        self.body.did(state.dids().key(account));
-        self.repo_head(repo);
-        self.body.count(repo.collections.len());
+    /// Writes an account, and its records: those that changed, or all.
+    fn save_account(&self, account: u32, all: bool, to: &mut Changes) {
+        let repo = self.repo_of(account);
+        to.account(self.dids().key(account));
+        repo_head(repo, &mut to.value);
+        to.value.count(repo.collections.len());
         for &collection in &repo.collections {
-            self.body.number(self.collections.index_of(collection));
+            write_name(self.collection_name(collection), &mut to.value);
         }
-        self.body
-            .count(repo.gone_posts.as_deref().map_or(0, HashTable::len));
-        for rkey in repo.gone_posts.iter().flat_map(|posts| posts.iter()) {
-            self.body.rkey(rkey);
+        to.end_account();
+        if !all {
+            for record in repo.records.changed() {
+                self.save_record(record, to);
+            }
+            return;
         }
-        self.body.count(repo.records.len());
         for record in repo.records.iter() {
-            self.record(record);
+            self.save_record(record, to);
+        }
+        for rkey in repo.gone_posts.iter().flat_map(|posts| posts.iter()) {
+            to.value.byte(GONE);
+            to.end_record(Collection::POST, rkey, true);
         }
     }
 
-    /// Writes the flags of a repo, and the optional fields whose flags are set.
-    fn repo_head(&mut self, repo: &Repo) {
-        let mut flags = 0;
-        let mut set = |bit: u8, value: bool| flags |= if value { bit } else { 0 };
-        let (identity, status) = (repo.identity.as_deref(), repo.status.as_deref());
-        set(flag::REV, repo.rev.is_some());
-        set(flag::OUT_OF_SYNC, repo.out_of_sync);
-        set(flag::IDENTITY, identity.is_some());
-        set(flag::HANDLE, identity.is_some_and(|it| it.0.is_some()));
-        set(flag::STATUS, status.is_some());
-        set(flag::ACTIVE, status.is_some_and(|it| it.0));
-        set(flag::STATUS_TEXT, status.is_some_and(|it| it.1.is_some()));
-        self.body.byte(flags);
-        self.body.number(u64::from(repo.last_seen.0));
-        repo.rev.iter().for_each(|rev| self.body.tid(rev.0));
-        if let Some((handle, time)) = identity {
-            handle.iter().for_each(|it| self.body.text(it.as_str()));
-            self.body.number(time.0);
-        }
-        if let Some((_, Some(status))) = status {
-            self.body.text(status);
-        }
-    }
-
-    fn record(&mut self, record: &LiveRecord) {
+    fn save_record(&self, record: &LiveRecord, to: &mut Changes) {
         let LiveRecord {
             rkey,
             collection,
             first_seen,
             content,
         } = record;
-        let tid = rkey.as_tid();
-        let text_key = if tid.is_none() { TEXT_KEY } else { 0 };
-        self.body.byte(content::kind(content) | text_key);
-        self.body.number(self.collections.index_of(*collection));
-        self.minute(*first_seen);
-        self.rkey(rkey);
-        let Self { dids, body, .. } = self;
-        content::write(content, body, |did| dids.index_of(did));
-    }
-
-    fn rkey(&mut self, rkey: &Rkey) {
-        match rkey.as_tid() {
-            Some(tid) => self.body.tid(tid.0),
-            None => rkey.with_str(|text| self.body.text(text)),
+        let name = self.collection_name(*collection);
+        if record.is_removed() {
+            let is_post = name == Collection::POST;
+            if is_post {
+                to.value.byte(GONE);
+            }
+            to.end_record(name, rkey, is_post);
+            return;
         }
+        to.value.byte(content::kind(content));
+        to.value.number(u64::from(first_seen.0));
+        let account = |did: u32, to: &mut Writer| to.did(self.dids().key(did));
+        content::write(content, &mut to.value, account);
+        to.end_record(name, rkey, true);
     }
 
     /// Writes which accounts are already counted in the current hour and minute, so that none is
     /// counted twice after a restart.
-    fn open_periods(&mut self, state: &LiveRecords, shard: u16, accounts: &mut SectionList) {
-        let open = state.open_periods(shard);
-        self.body.count(open.len());
+    fn open_periods_section(&self, shard: u16) -> Vec<u8> {
+        let mut collections = SectionList::default();
+        let mut accounts = SectionList::default();
+        let mut periods = Writer::default();
+        let open = self.open_periods(shard);
+        periods.count(open.len());
         for (&(span, start), counted) in open {
-            self.body.byte(span as u8);
-            self.body.number(u64::from(start));
-            self.body.count(counted.len());
+            periods.byte(span as u8);
+            periods.number(u64::from(start));
+            periods.count(counted.len());
             for &(collection, account) in counted {
-                self.body.number(self.collections.index_of(collection));
-                self.body.number(accounts.index_of(account));
+                periods.number(collections.index_of(collection));
+                periods.number(accounts.index_of(account));
             }
         }
+        let mut section = Writer::default();
+        section.byte(FORMAT);
+        collections.write(&mut section, |it, to| to.text(self.collection_name(it)));
+        accounts.write(&mut section, |it, to| to.did(self.dids().key(it)));
+        section.0.append(&mut periods.0);
+        section.0
     }
 }
 
-/// The bit of a record's first byte that is set if the record key is stored as text, because it is
-/// not a TID.
-pub(super) const TEXT_KEY: u8 = 1 << 3;
+/// Writes the flags of a repo, and the optional fields whose flags are set.
+fn repo_head(repo: &Repo, to: &mut Writer) {
+    let mut flags = 0;
+    let mut set = |bit: u8, value: bool| flags |= if value { bit } else { 0 };
+    let (identity, status) = (repo.identity.as_deref(), repo.status.as_deref());
+    set(flag::REV, repo.rev.is_some());
+    set(flag::OUT_OF_SYNC, repo.out_of_sync);
+    set(flag::IDENTITY, identity.is_some());
+    set(flag::HANDLE, identity.is_some_and(|it| it.0.is_some()));
+    set(flag::STATUS, status.is_some());
+    set(flag::ACTIVE, status.is_some_and(|it| it.0));
+    set(flag::STATUS_TEXT, status.is_some_and(|it| it.1.is_some()));
+    to.byte(flags);
+    to.number(u64::from(repo.last_seen.0));
+    repo.rev.iter().for_each(|rev| to.tid(rev.0));
+    if let Some((handle, time)) = identity {
+        handle.iter().for_each(|it| to.text(it.as_str()));
+        to.number(time.0);
+    }
+    if let Some((_, Some(status))) = status {
+        to.text(status);
+    }
+}
 
 /// A list of accounts or collections in a section. `numbers` identify them in memory; `indices`
 /// gives the index of each number in the list.

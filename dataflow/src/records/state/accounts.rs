@@ -15,7 +15,7 @@ use skytide_core::time::{Minute, Timestamp};
 use super::shards::add_gone_post;
 use super::{ALL, LiveRecords, OTHER};
 use crate::fact::Fact;
-use crate::records::content::RecordRef;
+use crate::records::content::{Content, RecordRef};
 use crate::records::policy::AccountPolicy;
 use crate::records::repo::Repo;
 use crate::records::table::LiveRecord;
@@ -128,7 +128,9 @@ impl LiveRecords {
         let repo = self.repos[account as usize]
             .as_mut()
             .expect("an event creates its repo");
-        if !repo.hidden {
+        let hidden = repo.hidden;
+        self.load_all_cold(account);
+        if !hidden {
             self.emit_record_facts(did, account, -1);
         }
         let repo = self.repos[account as usize]
@@ -137,13 +139,21 @@ impl LiveRecords {
         let before = repo.size();
         self.records -= repo.records.len() as u64;
         let posts = self.collections.find(&Collection::POST.into());
-        let mut others = Vec::new();
-        for record in std::mem::take(&mut repo.records) {
-            self.sizes.remove_record(&record);
+        for record in repo.records.iter() {
             if Some(record.collection) == posts {
-                let key = add_gone_post(&mut repo.gone_posts, &self.hasher, record.rkey);
+                let rkey = record.rkey.clone();
+                let key = add_gone_post(&mut repo.gone_posts, &self.hasher, rkey);
                 self.sizes.add_gone_key(key);
-            } else {
+            }
+        }
+        let mut others = Vec::new();
+        if self.changes[usize::from(repo.shard)].is_stored {
+            for record in repo.records.remove_all() {
+                self.sizes.replace_content(record, Content::Removed);
+            }
+        } else {
+            for record in std::mem::take(&mut repo.records) {
+                self.sizes.remove_record(&record);
                 others.push(record.collection);
             }
         }
@@ -156,6 +166,7 @@ impl LiveRecords {
 
     /// Inserts (+1) or retracts (-1) the facts of all records of an account.
     pub(super) fn emit_record_facts(&mut self, did: &Did, account: u32, diff: i32) {
+        let cold = self.read_cold(account);
         let Self {
             dids,
             collections,
@@ -172,7 +183,7 @@ impl LiveRecords {
             collection,
             first_seen,
             content,
-        } in repo.records.iter()
+        } in repo.records.iter().chain(&cold)
         {
             let name = collections.key(*collection);
             let address = RecordRef {

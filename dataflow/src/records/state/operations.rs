@@ -9,7 +9,7 @@ use super::{ALL, LiveRecords, OTHER};
 use crate::fact::{Activity, Fact};
 use crate::records::activity::ActivitySource;
 use crate::records::content::{Content, LeftOut, RecordRef};
-use crate::records::table::LiveRecord;
+use crate::records::table::{Found, LiveRecord};
 
 /// A collection of an account, by the numbers of both.
 #[derive(Clone, Copy)]
@@ -33,6 +33,7 @@ impl LiveRecords {
                     account,
                     collection,
                 };
+                self.load_cold(account, (collection, &name), &op.rkey);
                 self.put(target, op, minute);
             }
             Action::Delete => {
@@ -41,6 +42,7 @@ impl LiveRecords {
                 let row = collection.map_or(OTHER, |collection| self.activity_row(collection));
                 self.count_operation(account, row, &op, minute);
                 let was_live = collection.is_some_and(|collection| {
+                    self.load_cold(account, (collection, &name), &op.rkey);
                     let target = RepoCollection {
                         did,
                         account,
@@ -107,7 +109,7 @@ impl LiveRecords {
         let name = op.collection.as_str();
         let visible = !repo.hidden;
         let found = repo.records.find(hasher, (collection, &op.rkey));
-        let first_seen = found.map_or(minute, |at| repo.records.at(at).first_seen);
+        let first_seen = repo.records.first_seen(found).unwrap_or(minute);
         let address = RecordRef {
             did,
             collection: name,
@@ -122,13 +124,13 @@ impl LiveRecords {
             facts.extend(content.fact(&address, dids).map(|fact| (fact, 1)));
         }
         match found {
-            Some(at) => {
-                let old = sizes.replace_content(repo.records.at(at), content);
+            Found::Live(at) => {
+                let old = sizes.replace_content(repo.records.change(hasher, at), content);
                 if visible {
                     facts.extend(old.fact(&address, dids).map(|fact| (fact, -1)));
                 }
             }
-            None => {
+            Found::Removed(_) | Found::Absent => {
                 if name == Collection::POST {
                     facts.push((Fact::Seen(PostKey::new(did, &op.rkey)), 1));
                     sizes.remove_gone_key(remove_gone_post(&mut repo.gone_posts, hasher, &op.rkey));
@@ -140,9 +142,11 @@ impl LiveRecords {
                     content,
                 };
                 sizes.add_record(&record);
-                repo.records.push(hasher, record);
+                match repo.records.insert(hasher, found, record) {
+                    Some(removed) => sizes.remove_record(&removed),
+                    None => self.collections[collection].records += u32::from(row == OTHER),
+                }
                 self.records += 1;
-                self.collections[collection].records += u32::from(row == OTHER);
                 if visible {
                     activity.add_live(row, 1);
                     activity.add_live(ALL, 1);
@@ -150,6 +154,10 @@ impl LiveRecords {
             }
         }
         sizes.replace(before, repo.size());
+        self.drop_left_out(left_out);
+    }
+
+    fn drop_left_out(&mut self, left_out: LeftOut) {
         for (reason, count) in left_out.into_iter().filter(|(_, count)| *count > 0) {
             self.drop_many(reason, count);
         }
@@ -170,23 +178,27 @@ impl LiveRecords {
             facts,
             activity,
             sizes,
+            changes,
             ..
         } = self;
         let repo = repos[account as usize]
             .as_mut()
             .expect("an operation creates its repo");
         let before = repo.size();
-        let Some(at) = repo.records.find(hasher, (collection, rkey)) else {
+        let Found::Live(at) = repo.records.find(hasher, (collection, rkey)) else {
             sizes.replace(before, repo.size());
             return false;
         };
-        let record = repo.records.remove(hasher, at);
-        sizes.remove_record(&record);
-        let LiveRecord {
-            first_seen,
-            content,
-            ..
-        } = record;
+        let first_seen = repo.records.at(at).first_seen;
+        let stays = changes[usize::from(repo.shard)].is_stored;
+        let content = if stays {
+            let record = repo.records.mark_removed(hasher, at);
+            sizes.replace_content(record, Content::Removed)
+        } else {
+            let record = repo.records.take(hasher, at);
+            sizes.remove_record(&record);
+            record.content
+        };
         self.records -= 1;
         if name.as_str() == Collection::POST {
             let added = add_gone_post(&mut repo.gone_posts, hasher, rkey.clone());
@@ -204,7 +216,9 @@ impl LiveRecords {
             activity.add_live(row, -1);
             activity.add_live(ALL, -1);
         }
-        self.record_removed(collection);
+        if !stays {
+            self.record_removed(collection);
+        }
         true
     }
 }

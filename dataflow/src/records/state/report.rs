@@ -1,6 +1,7 @@
 //! Reports the size of the live records.
 
 use super::LiveRecords;
+use super::changes::ShardChanges;
 use crate::records::repo::Repo;
 use crate::records::sizes::RecordSizes;
 use crate::sizes::{COLLECTIONS, Size, Sizes, StateSizes, vec_bytes};
@@ -15,9 +16,14 @@ impl StateSizes for LiveRecords {
         let members = self.members.iter();
         let accounts = members.clone().map(Vec::len).sum();
         let numbers: usize = members.map(vec_bytes).sum();
+        let changes: usize = self.changes.iter().map(ShardChanges::bytes).sum();
         let accounts = Size {
             entries: accounts,
-            bytes: vec_bytes(&self.repos) + accounts * size_of::<Repo>() + numbers + repos.account,
+            bytes: vec_bytes(&self.repos)
+                + accounts * size_of::<Repo>()
+                + numbers
+                + changes
+                + repos.account,
         };
         let mut gone_posts = repos.gone_posts;
         gone_posts.bytes += gone_keys;
@@ -34,6 +40,7 @@ impl StateSizes for LiveRecords {
             ("live_records.collections", self.collections.size()),
             ("live_records.activity", self.activity.size()),
             ("live_records.facts", facts),
+            ("live_records.runs", self.cold.size()),
         ] {
             sizes.add(name, size, COLLECTIONS);
         }
@@ -47,8 +54,9 @@ mod tests {
     use skytide_core::time::{Minute, Timestamp};
 
     use super::*;
+    use crate::records::AccountPolicy;
+    use crate::records::saved::testing::Checkpoints;
     use crate::records::sizes::pointed;
-    use crate::records::{AccountPolicy, SHARDS};
     use crate::sizes::HeapSize;
 
     /// The sums by visiting every account, record and key.
@@ -64,9 +72,9 @@ mod tests {
             let text = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len());
             let status: usize = status.map(|it| size_of_val(&**it) + text(&it.1)).sum();
             sizes.repos.account += identity + status + repo.collections.capacity() * 4;
-            sizes.repos.table.entries += repo.records.iter().count();
+            sizes.repos.table.entries += repo.records.all().len();
             sizes.repos.table.bytes += repo.records.size().bytes;
-            for record in repo.records.iter() {
+            for record in repo.records.all() {
                 sizes.contents.add(pointed(record.heap_bytes()));
             }
             for posts in repo.gone_posts.iter() {
@@ -117,6 +125,10 @@ mod tests {
         let mut next = crate::testing::random(seed);
         let new = || LiveRecords::new(AccountPolicy::default(), 0);
         let mut state = new();
+        let mut checkpoints = Checkpoints {
+            hot_records_max: Some(100),
+            ..Checkpoints::default()
+        };
         for step in 0..30_000_u64 {
             let account = next(12) * next(3);
             let did: Did = match account % 2 {
@@ -141,15 +153,16 @@ mod tests {
                 state.take_facts(drop);
                 assert_eq!(state.sizes, recount(&state), "seed {seed:#x} step {step}");
             }
+            if step % 1_000 == 999 {
+                // Every other checkpoint fails.
+                checkpoints.make(&mut state, step % 2_000 == 999);
+                assert_eq!(state.sizes, recount(&state), "seed {seed:#x} step {step}");
+            }
             if step % 9_000 == 8_999 {
-                let sections = (0..SHARDS).filter_map(|shard| state.save(shard, Minute(5)));
-                let sections: Vec<_> = sections.collect();
+                checkpoints.make(&mut state, true);
                 let gauges = state.gauges();
                 state = new();
-                for section in &sections {
-                    let loaded = state.load(section, None::<&fn(&Did) -> bool>);
-                    assert!(loaded.is_ok());
-                }
+                checkpoints.load(&mut state, |_| true);
                 assert_eq!(state.gauges().records, gauges.records);
                 assert_eq!(state.sizes, recount(&state), "seed {seed:#x} step {step}");
             }

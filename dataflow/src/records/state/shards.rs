@@ -113,18 +113,26 @@ impl LiveRecords {
         for _ in repo.collections.len()..counted {
             self.subtract_duplicate_account((Span::All, 0));
         }
+        let has_duplicates = repo.collections.len() < counted;
         self.records += repo.records.len() as u64;
         for record in repo.records.iter() {
             self.sizes.add_record(record);
             let state = &mut self.collections[record.collection];
             state.records += u32::from(!state.is_named);
         }
-        let (account, new_repo) = self.repo(did);
+        let account = self.add_repo(did);
+        let new_repo = self.repos[account as usize]
+            .as_mut()
+            .expect("the account has a repo");
         repo.shard = new_repo.shard;
         let before = new_repo.size();
-        *new_repo = repo;
+        **new_repo = repo;
         let after = new_repo.size();
         self.sizes.replace(before, after);
+        if has_duplicates {
+            // The next checkpoint must not have them.
+            self.repo(did);
+        }
         self.emit_account_facts(did, account);
         if !hidden {
             self.emit_record_facts(did, account, 1);

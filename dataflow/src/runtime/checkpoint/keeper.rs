@@ -1,7 +1,7 @@
 //! The keeper: writes checkpoints, completes them, removes old ones and trims the log.
 //!
 //! ```text
-//! worker ─ cut: state of some shards ─▶ keeper ─▶ sections ─ last cut committed ─▶ manifest
+//! worker ─ cut: changes of some shards ─▶ keeper ─▶ sections ─ last cut committed ─▶ manifest
 //!                                                                     └─▶ remove old, trim log
 //! ```
 
@@ -18,7 +18,8 @@ use skytide_core::port::store::{Committed, StoreError, Term, ViewStore};
 use tokio::sync::mpsc;
 use tokio::time::{Instant as TokioInstant, sleep_until};
 
-use super::{CheckpointEvent, CheckpointOptions, CutGate, LogKeep, Part};
+use super::runs::{NewRuns, is_damage};
+use super::{Base, CheckpointEvent, CheckpointOptions, CutGate, LogKeep, Part};
 use crate::metrics::Metrics;
 use crate::records::SHARDS;
 
@@ -47,6 +48,10 @@ pub(crate) struct Keeper {
     /// Checkpoints that could not be restored at the start of this process. They are removed when a
     /// newer one is complete.
     pub unusable: BTreeSet<Epoch>,
+    /// The complete checkpoint whose runs the next one shares. The gate has its identity.
+    pub base: Option<Base>,
+    /// The number of records that a worker keeps in memory; `None` if it keeps all.
+    pub hot_records_max: Option<usize>,
 }
 
 /// A checkpoint that was begun and is not complete.
@@ -58,10 +63,19 @@ struct Unfinished {
     /// For each shard, the epoch at which it was cut.
     through: Vec<Epoch>,
     sections: Vec<Section>,
+    runs: NewRuns,
     /// The number of workers whose last part is written.
     workers_done: usize,
     /// The epoch of the last cut.
     last: Epoch,
+}
+
+impl Unfinished {
+    /// The sections of the workers, and the runs.
+    fn all_sections(&self) -> Vec<Section> {
+        let sections = self.sections.iter();
+        sections.chain(self.runs.sections()).cloned().collect()
+    }
 }
 
 /// What the keeper has observed.
@@ -114,7 +128,16 @@ impl Keeper {
         event: CheckpointEvent,
     ) -> Option<Duration> {
         match event {
-            CheckpointEvent::Begun { first, attempt } => {
+            CheckpointEvent::Begun {
+                first,
+                attempt,
+                base,
+            } => {
+                let known = self.base.clone().filter(|it| Some(it.id) == base);
+                if known.is_none() && base.is_some() {
+                    let why = "it builds on a checkpoint whose runs are not known";
+                    return Some(self.abandon(progress, BoxError::from(why).as_ref()).await);
+                }
                 let newest = progress.committed.pop_last();
                 progress.committed = newest.into_iter().collect();
                 self.metrics.checkpoint_pause_seconds.set(0.0);
@@ -124,6 +147,7 @@ impl Keeper {
                     started: Instant::now(),
                     through: vec![first.epoch; usize::from(SHARDS)],
                     sections: Vec::new(),
+                    runs: NewRuns::new(first.epoch, known),
                     workers_done: 0,
                     last: first.epoch,
                 });
@@ -153,7 +177,9 @@ impl Keeper {
             return None;
         }
         match self.complete(unfinished, last).await {
-            Ok(()) => {
+            Ok(manifest) => {
+                self.set_base(Base::of(&manifest, unfinished.attempt));
+                self.open_runs().await;
                 self.gate.set_newest_complete(unfinished.first.epoch);
                 progress.unfinished = None;
                 progress.failures = 0;
@@ -167,7 +193,7 @@ impl Keeper {
     /// Drops the unfinished checkpoint after a failure and removes its sections. Returns the delay
     /// before the next one.
     async fn abandon(
-        &self,
+        &mut self,
         progress: &mut Progress,
         error: &(dyn std::error::Error + Send + Sync + 'static),
     ) -> Duration {
@@ -179,6 +205,9 @@ impl Keeper {
         progress.failures += 1;
         let failed = progress.unfinished.take().map(|it| it.first.epoch);
         self.remove_leftovers(progress, failed).await;
+        if is_damage(error) || !self.has_base().await {
+            self.set_base(None);
+        }
         self.gate.failed.store(true, Ordering::Release);
         RETRY_DELAY
     }
@@ -196,10 +225,19 @@ impl Keeper {
         if (part.cut.checkpoint, part.cut.attempt) != (checkpoint, unfinished.attempt) {
             return Ok(());
         }
+        let mut changes: BTreeMap<u16, Vec<u8>> = part.changes.into_iter().collect();
         for shard in part.cut.shards {
             unfinished.through[usize::from(shard)] = part.through;
+            let changes = changes.remove(&shard);
+            if unfinished.runs.add_part(shard, changes, self.workers) {
+                let checkpoints = self.checkpoints.as_ref();
+                let finished = unfinished.runs.finish(shard, checkpoints, &self.metrics);
+                finished.await?;
+            }
         }
         for (name, bytes) in part.sections {
+            let written = &self.metrics.runs.written_bytes;
+            written.inc_by(bytes.len() as u64);
             let section = self.checkpoints.write(checkpoint, &name, bytes).await?;
             unfinished.sections.push(section);
         }
@@ -216,14 +254,14 @@ impl Keeper {
         &mut self,
         unfinished: &Unfinished,
         last: &Committed,
-    ) -> Result<(), BoxError> {
+    ) -> Result<Manifest, BoxError> {
         self.store.sync().await?;
         let manifest = Manifest {
             format: Manifest::FORMAT,
             first: unfinished.first,
             last: last.clone(),
             through: unfinished.through.clone(),
-            sections: unfinished.sections.clone(),
+            sections: unfinished.all_sections(),
             marks: self.marks(unfinished.first).await?,
         };
         self.check_term().await?;
@@ -233,6 +271,8 @@ impl Keeper {
         let bytes: u64 = manifest.sections.iter().map(|section| section.bytes).sum();
         let seconds = unfinished.started.elapsed().as_secs_f64();
         let m = &self.metrics;
+        let runs = unfinished.runs.sections().count();
+        m.runs.runs.set(runs as i64);
         m.checkpoints.inc();
         m.checkpoint_bytes.set(bytes as i64);
         m.checkpoint_seconds.set(seconds);
@@ -252,7 +292,43 @@ impl Keeper {
                 error.as_ref(),
             );
         }
-        Ok(())
+        Ok(manifest)
+    }
+
+    fn set_base(&mut self, base: Option<Base>) {
+        self.gate.set_base(base.as_ref().map(|it| it.id));
+        self.base = base;
+    }
+
+    /// Opens the runs of the base, so that workers can evict records. If that fails, workers use the
+    /// previous ones and keep in memory what these do not have.
+    async fn open_runs(&self) {
+        let (Some(base), Some(max)) = (&self.base, self.hot_records_max) else {
+            return;
+        };
+        let previous = self.gate.open_runs();
+        let opened = base.open(self.checkpoints.as_ref(), previous.as_deref(), max);
+        match opened.await {
+            Ok(open) => self.gate.set_open_runs(Arc::new(open)),
+            Err(error) => self.warn(
+                "the runs of a checkpoint could not be opened: records stay in memory",
+                error.as_ref(),
+            ),
+        }
+    }
+
+    /// Whether the checkpoint whose runs the next one shares is complete and listed.
+    async fn has_base(&self) -> bool {
+        let Some(Base { id: (epoch, _), .. }) = self.base else {
+            return true;
+        };
+        match self.checkpoints.list().await {
+            Ok(listed) => listed
+                .iter()
+                .any(|it| it.checkpoint == epoch && it.manifest.is_ok()),
+            // The next attempt decides.
+            Err(_) => true,
+        }
     }
 
     /// The positions up to which the log may be trimmed later: the marks of the previous checkpoint

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::{CheckpointEvent, Cut, CutGate};
 use crate::metrics::Metrics;
-use crate::records::SHARDS;
+use crate::records::{CheckpointId, SHARDS};
 use crate::runtime::batch::End;
 
 /// The approximate number of records that one cut writes. That takes a few milliseconds.
@@ -43,6 +43,8 @@ pub(crate) struct ActiveCheckpoint {
     epoch: Epoch,
     /// The shards that are not cut yet.
     remaining: Range<u16>,
+    /// The checkpoint on which it builds.
+    base: Option<CheckpointId>,
 }
 
 impl Planner {
@@ -55,9 +57,11 @@ impl Planner {
             gate.in_progress.store(false, Ordering::Release);
         }
         if self.active.is_none() && self.may_begin(end, log_is_full) {
+            let base = self.gate.base();
             self.active = Some(ActiveCheckpoint {
                 epoch: end.epoch,
                 remaining: 0..SHARDS,
+                base,
             });
             self.events = 0;
             self.attempts += 1;
@@ -67,6 +71,7 @@ impl Planner {
             let _ = self.checkpoint_events.send(CheckpointEvent::Begun {
                 first: end.mark(),
                 attempt: self.attempts,
+                base,
             });
         }
         let count = self.shards_per_cut();
@@ -82,6 +87,7 @@ impl Planner {
             checkpoint: active.epoch,
             attempt: self.attempts,
             shards,
+            base: active.base,
             last: active.remaining.is_empty(),
         };
         if cut.last {

@@ -18,6 +18,7 @@ use crate::runtime::batch::{End, Segment};
 use crate::runtime::checkpoint::{Cut, Part};
 use crate::runtime::command::{BatchInput, BatchOutput, BuildCommand, Command, WorkerStats};
 use crate::runtime::consolidate::RowChanges;
+use crate::saved_shard::SavedShard;
 use crate::types::{Clock, Input, Time};
 
 /// A [`Command`] as it is sent.
@@ -37,9 +38,17 @@ struct WireSegment {
     names: Vec<Box<str>>,
     /// The events, encoded as in the log and concatenated.
     events: ByteBuf,
-    /// Sections of a checkpoint, each with [`Input::Shard`]'s `whole`.
-    shards: Vec<(ByteBuf, bool)>,
+    /// Shards of a checkpoint.
+    shards: Vec<WireShard>,
     lists: Vec<WorkerList>,
+}
+
+/// An [`Input::Shard`] as it is sent.
+#[derive(Serialize, Deserialize)]
+struct WireShard {
+    sections: Vec<ByteBuf>,
+    runs: Vec<(Box<str>, ByteBuf)>,
+    whole: bool,
 }
 
 impl Mailbox {
@@ -82,8 +91,18 @@ pub(crate) enum Reply {
 #[derive(Serialize, Deserialize)]
 enum WireReply {
     Batch(End, RowChanges, Vec<WireStats>, Option<Box<WorkerReport>>),
-    Part(Cut, Epoch, Vec<(String, ByteBuf)>, f64),
+    Part(Box<WirePart>),
     Report(Box<WorkerReport>),
+}
+
+/// A [`Part`] as it is sent.
+#[derive(Serialize, Deserialize)]
+struct WirePart {
+    cut: Cut,
+    through: Epoch,
+    sections: Vec<(String, ByteBuf)>,
+    changes: Vec<(u16, ByteBuf)>,
+    pause_seconds: f64,
 }
 
 /// [`WorkerStats`] as they are sent: each reason for a drop by its number.
@@ -126,10 +145,7 @@ impl From<Segment> for WireSegment {
         for input in segment.inputs {
             match input {
                 Input::Event(event) => Message::Event(event).encode(&mut events),
-                Input::Shard { section, whole } => {
-                    let section = Arc::unwrap_or_clone(section);
-                    shards.push((ByteBuf::from(section), whole));
-                }
+                Input::Shard { saved, whole } => shards.push(WireShard::of(saved, whole)),
                 Input::Names(new) => names.extend(new),
                 Input::Counts(_) | Input::Coverage(_) | Input::Accumulators(_) => {
                     unreachable!(
@@ -151,10 +167,7 @@ impl From<Segment> for WireSegment {
 
 impl From<WireSegment> for Segment {
     fn from(segment: WireSegment) -> Self {
-        let shards = segment.shards.into_iter().map(|(section, whole)| {
-            let section = Arc::new(section.into_vec());
-            Input::Shard { section, whole }
-        });
+        let shards = segment.shards.into_iter().map(Input::from);
         let events = Message::decode_all(&segment.events);
         let events = events.expect("the sender runs the same version");
         let events = events.into_iter().map(|message| match message {
@@ -172,6 +185,33 @@ impl From<WireSegment> for Segment {
     }
 }
 
+impl WireShard {
+    fn of(saved: SavedShard, whole: bool) -> Self {
+        let bytes = |it: Arc<Vec<u8>>| ByteBuf::from(Arc::unwrap_or_clone(it));
+        let runs = saved.runs.into_iter();
+        Self {
+            sections: saved.sections.into_iter().map(bytes).collect(),
+            runs: runs.map(|(name, run)| (name, bytes(run))).collect(),
+            whole,
+        }
+    }
+}
+
+impl From<WireShard> for Input {
+    fn from(shard: WireShard) -> Self {
+        let bytes = |it: ByteBuf| Arc::new(it.into_vec());
+        let runs = shard.runs.into_iter();
+        let saved = SavedShard {
+            sections: shard.sections.into_iter().map(bytes).collect(),
+            runs: runs.map(|(name, run)| (name, bytes(run))).collect(),
+        };
+        Self::Shard {
+            saved,
+            whole: shard.whole,
+        }
+    }
+}
+
 impl From<Reply> for WireReply {
     fn from(reply: Reply) -> Self {
         match reply {
@@ -182,8 +222,15 @@ impl From<Reply> for WireReply {
             Reply::Part(part) => {
                 let sections = part.sections.into_iter();
                 let sections = sections.map(|(name, bytes)| (name, ByteBuf::from(bytes)));
-                let sections = sections.collect();
-                Self::Part(part.cut, part.through, sections, part.pause_seconds)
+                let changes = part.changes.into_iter();
+                let changes = changes.map(|(shard, bytes)| (shard, ByteBuf::from(bytes)));
+                Self::Part(Box::new(WirePart {
+                    cut: part.cut,
+                    through: part.through,
+                    sections: sections.collect(),
+                    changes: changes.collect(),
+                    pause_seconds: part.pause_seconds,
+                }))
             }
             Reply::Report(report) => Self::Report(report),
         }
@@ -197,14 +244,17 @@ impl From<WireReply> for Reply {
                 let stats = stats.into_iter().map(WorkerStats::from);
                 Self::Batch(BatchOutput { end, changes }, stats.collect(), report)
             }
-            WireReply::Part(cut, through, sections, pause_seconds) => {
-                let sections = sections.into_iter();
+            WireReply::Part(part) => {
+                let sections = part.sections.into_iter();
                 let sections = sections.map(|(name, bytes)| (name, bytes.into_vec()));
+                let changes = part.changes.into_iter();
+                let changes = changes.map(|(shard, bytes)| (shard, bytes.into_vec()));
                 Self::Part(Part {
-                    cut,
-                    through,
+                    cut: part.cut,
+                    through: part.through,
                     sections: sections.collect(),
-                    pause_seconds,
+                    changes: changes.collect(),
+                    pause_seconds: part.pause_seconds,
                 })
             }
             WireReply::Report(report) => Self::Report(report),

@@ -1,14 +1,18 @@
 //! Finds the newest checkpoint that a start can use.
 
 use std::fmt;
+use std::sync::Arc;
 
 use skytide_core::id::Epoch;
-use skytide_core::port::checkpoint::{CheckpointError, CheckpointStore, Manifest};
+use skytide_core::port::checkpoint::{CheckpointError, CheckpointStore, Manifest, Section};
 use skytide_core::port::log::LogError;
 use skytide_core::port::store::Recipe;
+use skytide_state::{Run, StateError};
 
 use super::log_match::{LogEnds, LogMatch, LogPosition, RecordedTick};
 use crate::runtime::restore;
+use crate::runtime::section_file::RunFile;
+use crate::runtime::section_name::run_shard;
 use crate::{AccountPolicy, DataflowError, Ports};
 
 /// The result of the search.
@@ -160,12 +164,45 @@ async fn check_sections(
     checkpoints: &dyn CheckpointStore,
     manifest: &Manifest,
 ) -> Result<(), Refusal> {
+    let checkpoint = manifest.first.epoch;
     for section in &manifest.sections {
-        match checkpoints.read(manifest.first.epoch, section).await {
+        if run_shard(&section.name).is_some() {
+            check_run(checkpoints, checkpoint, section).await?;
+            continue;
+        }
+        match checkpoints.read(checkpoint, section).await {
             Ok(bytes) => restore::check_format(section, &bytes).map_err(Refusal::Unusable)?,
             Err(CheckpointError::Damaged { what, .. }) => return Err(Refusal::Unusable(what)),
             Err(error) => return Err(Refusal::Stop(error.into())),
         }
     }
     Ok(())
+}
+
+/// Reads every block of a run. An error names the run and the offset.
+async fn check_run(
+    checkpoints: &dyn CheckpointStore,
+    checkpoint: Epoch,
+    section: &Section,
+) -> Result<(), Refusal> {
+    let file = match checkpoints.open(checkpoint, section).await {
+        Ok(file) => file,
+        Err(CheckpointError::Damaged { what, .. }) => return Err(Refusal::Unusable(what)),
+        Err(error) => return Err(Refusal::Stop(error.into())),
+    };
+    let name = section.name.clone();
+    let check = move || Run::open(&name, Arc::new(RunFile(file)))?.verify();
+    let checked = tokio::task::spawn_blocking(check).await;
+    match checked.map_err(|why| Refusal::Unusable(why.to_string()))? {
+        Ok(()) => Ok(()),
+        Err(error @ StateError::Damaged { .. }) => {
+            Err(Refusal::Unusable(format!("section {error}")))
+        }
+        Err(error) => Err(Refusal::Stop(DataflowError::Checkpoint(
+            CheckpointError::Failed {
+                operation: "check a section",
+                source: error.into(),
+            },
+        ))),
+    }
 }

@@ -19,7 +19,7 @@ use crate::types::SuppressedRows;
 const NOON: u64 = 20_000 * 86_400_000 + 43_200_000;
 
 /// All structures of a worker, by name.
-const EXPECTED: [&str; 41] = [
+const EXPECTED: [&str; 42] = [
     "accounts.rows",
     "accounts.updates",
     "activity.stash",
@@ -44,6 +44,7 @@ const EXPECTED: [&str; 41] = [
     "live_records.dids",
     "live_records.facts",
     "live_records.gone_posts",
+    "live_records.runs",
     "live_records.stash",
     "live_records.table",
     "merge_lists.newest",

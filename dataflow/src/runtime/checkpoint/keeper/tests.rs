@@ -2,6 +2,7 @@ use super::*;
 use crate::runtime::checkpoint::Cut;
 use skytide_core::event::{Message, Sources, Tick};
 use skytide_core::memory::{MemoryCheckpoints, MemoryLog, MemoryStore};
+use skytide_core::port::checkpoint::CheckpointError;
 use skytide_core::time::Timestamp;
 
 fn tick(epoch: u64) -> Message {
@@ -31,6 +32,7 @@ fn unfinished(epoch: u64) -> Unfinished {
         started: Instant::now(),
         through: Vec::new(),
         sections: Vec::new(),
+        runs: NewRuns::new(first.epoch, None),
         workers_done: 1,
         last: first.epoch,
     }
@@ -58,6 +60,8 @@ async fn a_writer_that_was_replaced_completes_removes_and_trims_nothing() {
         metrics: Arc::default(),
         gate: Arc::default(),
         unusable: unusable.iter().copied().map(Epoch).collect(),
+        base: None,
+        hot_records_max: None,
     };
     let state = async || {
         let listed = checkpoints.list().await.expect("memory answers");
@@ -105,6 +109,8 @@ async fn keeper_of_two_workers(checkpoints: &MemoryCheckpoints, unusable: &[u64]
         metrics: Arc::default(),
         gate: Arc::default(),
         unusable: unusable.iter().copied().map(Epoch).collect(),
+        base: None,
+        hot_records_max: None,
     }
 }
 
@@ -113,12 +119,14 @@ fn part(attempt: u64, worker: usize) -> CheckpointEvent {
         checkpoint: Epoch(4),
         attempt,
         shards: 0..SHARDS,
+        base: None,
         last: true,
     };
     CheckpointEvent::Part(Part {
         cut,
         through: Epoch(4),
         sections: vec![(format!("sums-w{worker}"), vec![7])],
+        changes: Vec::new(),
         pause_seconds: 0.0,
     })
 }
@@ -143,7 +151,11 @@ async fn parts_of_a_failed_attempt_are_not_used_for_the_next_attempt() {
     let mut keeper = keeper_of_two_workers(&checkpoints, &[]).await;
     let mut progress = Progress::default();
     let first = unfinished(4).first;
-    let begun = CheckpointEvent::Begun { first, attempt: 2 };
+    let begun = CheckpointEvent::Begun {
+        first,
+        attempt: 2,
+        base: None,
+    };
     for event in [committed(4), begun, part(1, 1), part(2, 1)] {
         assert_eq!(keeper.on_event(&mut progress, event).await, None);
     }
@@ -172,6 +184,7 @@ async fn an_unusable_checkpoint_survives_failures_until_a_newer_one_is_complete(
     let begun = CheckpointEvent::Begun {
         first: unfinished(4).first,
         attempt: 1,
+        base: None,
     };
     for event in [begun, part(1, 1)] {
         keeper.on_event(&mut progress, event).await;
@@ -197,4 +210,43 @@ fn the_log_check_delay_doubles_with_each_failure_up_to_a_limit() {
     let delays =
         [0, 1, 2, 3, 4, 5, 6, u32::MAX].map(|failures| log_check_delay(failures).as_secs());
     assert_eq!(delays, [1, 2, 4, 8, 16, 30, 30, 30]);
+}
+
+/// The runs of the previous checkpoint are damaged, or the checkpoint was removed: the next one
+/// contains everything.
+#[tokio::test]
+async fn after_a_failure_a_base_that_cannot_be_used_is_given_up() {
+    let checkpoints = MemoryCheckpoints::new();
+    let mut keeper = keeper_of_two_workers(&checkpoints, &[]).await;
+    let completed = keeper
+        .complete(
+            &Unfinished {
+                through: vec![Epoch(2); usize::from(SHARDS)],
+                ..unfinished(2)
+            },
+            &Committed::default(),
+        )
+        .await;
+    let manifest = completed.expect("memory accepts it");
+    let set = |keeper: &mut Keeper| keeper.set_base(Base::of(&manifest, 1));
+    let id = Some((Epoch(2), 1));
+    let full: CheckpointError = CheckpointError::Failed {
+        operation: "write a section",
+        source: "a test".into(),
+    };
+    let damaged = CheckpointError::Damaged {
+        checkpoint: Epoch(2),
+        what: "a test".into(),
+    };
+    let mut progress = Progress::default();
+    set(&mut keeper);
+    keeper.abandon(&mut progress, &full).await;
+    assert_eq!(keeper.gate.base(), id, "a disk that is full is no damage");
+    keeper.abandon(&mut progress, &damaged).await;
+    assert_eq!(keeper.gate.base(), None);
+    set(&mut keeper);
+    checkpoints.keep(&[]).await.expect("memory removes");
+    keeper.abandon(&mut progress, &full).await;
+    assert_eq!(keeper.gate.base(), None);
+    assert!(keeper.base.is_none());
 }

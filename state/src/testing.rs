@@ -1,0 +1,22 @@
+//! Helpers that unit tests share.
+
+/// Pseudo-random numbers below a limit. They depend only on the seed
+/// (<https://en.wikipedia.org/wiki/Linear_congruential_generator>, Knuth's constants).
+pub(crate) fn random(seed: u64) -> impl FnMut(usize) -> usize {
+    let mut state = seed;
+    move |below| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % below
+    }
+}
+
+/// Seeds of a test: `SKYTIDE_TEST_SEED` alone, else the first ones.
+pub(crate) fn seeds(count: u64) -> Vec<u64> {
+    let given = std::env::var("SKYTIDE_TEST_SEED").ok();
+    match given.and_then(|seed| seed.parse().ok()) {
+        Some(seed) => vec![seed],
+        None => (0..count).collect(),
+    }
+}
