@@ -247,7 +247,7 @@ async fn a_view_that_the_snapshot_does_not_have_is_not_found() {
     assert_eq!(
         problem["detail"],
         "the snapshot of 2026-07-04T13:00:00.000Z has no list of \"interactions\": the view was \
-         empty, or did not exist yet"
+         empty, was left out by INDEXER_VIEWS, or did not exist yet"
     );
 }
 

@@ -131,7 +131,6 @@ async fn a_stream_goes_on_without_the_lists_and_rates_that_are_left_out() {
         let event = String::from_utf8(event.to_vec()).unwrap();
         let data = event.lines().find_map(|line| line.strip_prefix("data:"));
         let data: Value = serde_json::from_str(data.unwrap()).unwrap();
-        assert_eq!(violations("Commit", &data), Vec::<String>::new());
         let names: Vec<_> = data["lists"].as_object().unwrap().keys().collect();
         assert_eq!(names, lists, "without {left_out:?}");
         assert_eq!(data.get("rates").is_some(), has_rates, "{left_out:?}");
