@@ -194,6 +194,7 @@ pub struct Run {
 }
 
 /// Where the blocks of a run are.
+#[derive(Default)]
 struct Index {
     keys: Box<[u8]>,
     /// Where the key of each block ends in `keys`.
@@ -353,16 +354,6 @@ impl std::fmt::Debug for Run {
     fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut tuple = to.debug_tuple("Run");
         tuple.field(&self.name).field(&self.summary).finish()
-    }
-}
-
-impl Default for Index {
-    fn default() -> Self {
-        Self {
-            keys: Box::default(),
-            key_ends: Box::default(),
-            block_ends: Box::default(),
-        }
     }
 }
 
