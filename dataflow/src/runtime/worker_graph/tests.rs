@@ -157,6 +157,7 @@ fn every_stateful_operator_reports_the_size_of_each_structure() {
             },
             policy: AccountPolicy::default(),
             counted_through: 0,
+            restores_runs: false,
         };
         let mut graph = WorkerGraph::build(worker, &command, &log, |_, _| ());
         let clock = Clock {
