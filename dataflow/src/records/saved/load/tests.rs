@@ -223,6 +223,7 @@ fn checkpoints_of_changes_contain_what_a_recount_of_all_operations_gives() {
         let mut checkpoints = Checkpoints::with_hot_records(hot_records_max);
         let (mut model, mut complete) = (Model::default(), Model::default());
         let mut tags = BTreeMap::<String, i64>::new();
+        let mut evicted = false;
         for step in 1..=6_000_u64 {
             let account = next(12) * next(3);
             let did: Did = match account % 2 {
@@ -269,17 +270,13 @@ fn checkpoints_of_changes_contain_what_a_recount_of_all_operations_gives() {
                     }
                 });
             }
+            evicted |= states.iter().any(|state| state.cold_records() > 0);
             if step % 50 == 0 {
                 tags.retain(|_, count| *count != 0);
                 assert_eq!(tags, model.visible_tags(), "{context}");
             }
         }
         assert!(!complete.live.is_empty() && !complete.gone_posts.is_empty());
-        let cold: u64 = states.iter().map(LiveRecords::cold_records).sum();
-        assert_eq!(
-            cold > 0,
-            checkpoints.hot_records_max.is_some(),
-            "seed {seed}"
-        );
+        assert_eq!(evicted, hot_records_max.is_some(), "seed {seed}");
     }
 }
