@@ -37,7 +37,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use skytide_core::id::Epoch;
-use skytide_core::port::checkpoint::CheckpointError;
+use skytide_core::port::checkpoint::{CheckpointError, Manifest};
 use skytide_core::port::store::Control;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -252,6 +252,7 @@ impl Run {
                 suppressed: start.suppressed(self.options.verify),
             },
             policy: self.options.account_policy,
+            restores_runs: start.checkpoint.as_ref().is_some_and(Manifest::has_runs),
             counted_through: last.map_or(0, |Epoch(last)| last as Time),
         }))
     }

@@ -11,12 +11,3 @@ pub(crate) fn random(seed: u64) -> impl FnMut(usize) -> usize {
         (state >> 33) as usize % below
     }
 }
-
-/// Seeds of a test: `SKYTIDE_TEST_SEED` alone, else the first ones.
-pub(crate) fn seeds(count: u64) -> Vec<u64> {
-    let given = std::env::var("SKYTIDE_TEST_SEED").ok();
-    match given.and_then(|seed| seed.parse().ok()) {
-        Some(seed) => vec![seed],
-        None => (0..count).collect(),
-    }
-}

@@ -179,6 +179,11 @@ impl Manifest {
     /// The format that this version writes. It also reads format 1, which has no shared sections.
     pub const FORMAT: u32 = 2;
 
+    /// Whether the format has runs, on which the next checkpoint can build.
+    pub fn has_runs(&self) -> bool {
+        self.format >= 2
+    }
+
     /// Encodes the manifest as CBOR, without a checksum.
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::new();

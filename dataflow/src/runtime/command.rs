@@ -34,6 +34,8 @@ pub struct BuildCommand {
     pub policy: AccountPolicy,
     /// The last time whose counts of events come from the restored checkpoint; 0 without one.
     pub counted_through: Time,
+    /// Whether a checkpoint with runs is restored, on which the next one builds.
+    pub restores_runs: bool,
 }
 
 /// A worker's part of a batch.

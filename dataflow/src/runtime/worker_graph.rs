@@ -64,7 +64,10 @@ impl WorkerGraph {
         log: &OperatorLog,
         report: impl Fn(Gauges, Drops) + 'static,
     ) -> Self {
-        let records = LiveRecords::new(command.policy, command.counted_through);
+        let mut records = LiveRecords::new(command.policy, command.counted_through);
+        if command.restores_runs {
+            records.set_restored();
+        }
         let mut graph = Self {
             records: Rc::new(RefCell::new(records)),
             ..Self::default()

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::policy::MergePolicy;
 use crate::run::Lookup;
-use crate::testing::{random, seeds};
+use crate::testing::random;
 
 type Model = BTreeMap<Vec<u8>, Vec<u8>>;
 type Changes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
@@ -106,7 +106,7 @@ fn merge_due(runs: &mut Vec<(u64, Arc<Run>)>, turn: usize) -> usize {
 /// Every key and every prefix, after each write and each merge.
 #[test]
 fn runs_that_are_written_and_merged_equal_a_map() {
-    for seed in seeds(30) {
+    for seed in 0..30 {
         let mut random = random(seed);
         let mut sized: Vec<(u64, Arc<Run>)> = Vec::new();
         let (mut model, mut merges) = (Model::new(), 0);

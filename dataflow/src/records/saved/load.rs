@@ -145,7 +145,6 @@ impl Loading<'_> {
         repo.records.mark_cut();
         repo.records.mark_complete(self.state.hasher());
         let account = self.state.restore_repo(&did, repo);
-        self.state.mark_stored(account);
         self.state.restored_from_runs(account);
     }
 }

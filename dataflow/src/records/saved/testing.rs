@@ -21,6 +21,14 @@ pub(crate) struct Checkpoints {
 }
 
 impl Checkpoints {
+    /// No checkpoint; a worker keeps this many records in memory, or all.
+    pub fn with_hot_records(hot_records_max: Option<usize>) -> Self {
+        Self {
+            hot_records_max,
+            ..Self::default()
+        }
+    }
+
     /// Cuts all shards of the states of all workers. The checkpoint then completes, or fails.
     pub fn make_of(&mut self, states: &mut [LiveRecords], completes: bool) {
         self.attempts += 1;
@@ -87,6 +95,7 @@ impl Checkpoints {
             // The restored checkpoint has attempt 0.
             state.set_open_runs(self.open_runs((epoch, 0)));
         }
+        state.set_restored();
         for saved in &self.complete {
             state.load(saved, Some(&is_own)).expect("it is intact");
         }

@@ -91,10 +91,12 @@ impl LiveRecords {
             .mark_cut();
     }
 
-    /// Records that the checkpoint that is restored contains this account.
-    pub(in crate::records) fn mark_stored(&mut self, account: u32) {
-        let shard = self.repo_of(account).shard;
-        self.changes[usize::from(shard)].is_stored = true;
+    /// Records that the first cut builds on the checkpoint that is restored, so that it has to
+    /// contain each change from now on, also in shards that have no account so far.
+    pub(crate) fn set_restored(&mut self) {
+        for changes in &mut self.changes {
+            changes.is_stored = true;
+        }
     }
 
     /// Releases removed records of these accounts.

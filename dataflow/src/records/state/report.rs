@@ -125,10 +125,7 @@ mod tests {
         let mut next = crate::testing::random(seed);
         let new = || LiveRecords::new(AccountPolicy::default(), 0);
         let mut state = new();
-        let mut checkpoints = Checkpoints {
-            hot_records_max: Some(100),
-            ..Checkpoints::default()
-        };
+        let mut checkpoints = Checkpoints::with_hot_records(Some(100));
         for step in 0..30_000_u64 {
             let account = next(12) * next(3);
             let did: Did = match account % 2 {

@@ -32,7 +32,7 @@ impl Base {
     /// The runs of a checkpoint; `None` if its format has none, so that the next one must contain
     /// everything.
     pub fn of(manifest: &Manifest, attempt: u64) -> Option<Self> {
-        if manifest.format < 2 {
+        if !manifest.has_runs() {
             return None;
         }
         let mut runs = vec![Vec::new(); usize::from(SHARDS)];

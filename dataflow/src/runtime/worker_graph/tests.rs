@@ -157,6 +157,7 @@ fn every_stateful_operator_reports_the_size_of_each_structure() {
             },
             policy: AccountPolicy::default(),
             counted_through: 0,
+            restores_runs: false,
         };
         let mut graph = WorkerGraph::build(worker, &command, &log, |_, _| ());
         let clock = Clock {
@@ -190,5 +191,9 @@ fn every_stateful_operator_reports_the_size_of_each_structure() {
     assert_eq!(names, EXPECTED);
     let empty = sizes.iter().filter(|size| size.bytes == 0);
     let empty: Vec<&str> = empty.map(|size| &*size.name).collect();
-    assert_eq!(empty, ["rows.buffer"], "only it is empty between batches");
+    let expected = ["live_records.runs", "rows.buffer"];
+    assert_eq!(
+        empty, expected,
+        "no record was evicted, no batch is processed"
+    );
 }
