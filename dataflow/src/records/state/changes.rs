@@ -57,12 +57,12 @@ impl LiveRecords {
                 let members = self.members[shard].clone();
                 // A removed record still hides the one in the runs from which records are read.
                 if !self.has_cold(shard) {
-                    self.take_removed(&members, |table, hasher| table.take_removed(hasher));
+                    self.take_removed(&members, RecordTable::take_removed);
                 }
                 members
             }
             Some(id) if base == last_cut && self.can_complete(shard, id) => {
-                self.take_removed(&before, |table, hasher| table.mark_complete(hasher));
+                self.take_removed(&before, RecordTable::mark_complete);
                 self.completed(shard, id, &before);
                 changed
             }
