@@ -305,7 +305,7 @@ pub async fn only_existing_sections_are_shared_with_incomplete_checkpoints(
     for (from, section) in [(Epoch(8), unknown), (Epoch(7), removed)] {
         let refused = store.share(Epoch(9), from, &[section]).await;
         assert!(
-            matches!(&refused, Err(CheckpointError::Damaged { checkpoint, .. }) if *checkpoint == from),
+            matches!(refused, Err(CheckpointError::Damaged { checkpoint, .. }) if checkpoint == from),
             "{refused:?}"
         );
     }

@@ -21,8 +21,8 @@ pub(in crate::records) struct ShardChanges {
     last_cut: Option<CheckpointId>,
     /// Whether a checkpoint may contain records of the shard. If so, it has to learn of each removal.
     pub is_stored: bool,
-    /// Whether a complete checkpoint has the accounts of the shard. Until then they are written whole,
-    /// because keys of gone posts are not marked as changed.
+    /// Whether a complete checkpoint has the accounts of the shard. Until then they are written
+    /// whole, because keys of gone posts are not marked as changed.
     is_complete: bool,
 }
 

@@ -266,8 +266,8 @@ impl Source {
     }
 }
 
-/// Which runs of a shard are merged. Shards differ, so that not all of them merge their largest runs
-/// for the same checkpoint.
+/// Which runs of a shard are merged. Shards differ, so that not all of them merge their largest
+/// runs for the same checkpoint.
 fn merge_policy(shard: u16) -> MergePolicy {
     let default = MergePolicy::default();
     MergePolicy {

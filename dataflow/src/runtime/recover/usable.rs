@@ -179,8 +179,8 @@ async fn check_sections(
     Ok(())
 }
 
-/// Reads a run as a restore does, and every block of it. An error names the run, and the offset if the
-/// damage is in a block.
+/// Reads a run as a restore does, and every block of it. An error names the run, and the offset if
+/// the damage is in a block.
 async fn check_run(
     checkpoints: &dyn CheckpointStore,
     checkpoint: Epoch,

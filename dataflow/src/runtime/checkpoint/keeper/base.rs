@@ -1,5 +1,5 @@
-//! The checkpoint whose runs the next one shares: its runs are opened and verified, and it is given up
-//! if they cannot be used.
+//! The checkpoint whose runs the next one shares: its runs are opened and verified, and it is given
+//! up if they cannot be used.
 
 use std::sync::Arc;
 
@@ -20,8 +20,8 @@ impl Keeper {
         self.base = base;
     }
 
-    /// Gives up the base if a failure says that it cannot be used, so that the next checkpoint contains
-    /// everything, from memory.
+    /// Gives up the base if a failure says that it cannot be used, so that the next checkpoint
+    /// contains everything, from memory.
     pub(super) async fn check_base(&mut self, progress: &mut Progress, state: BaseState) {
         if state != BaseState::Unknown {
             progress.base_failures += 1;
@@ -60,8 +60,8 @@ impl Keeper {
         }
     }
 
-    /// Opens the runs of the base, so that workers can evict records. If that fails, workers use the
-    /// previous ones and keep in memory what these do not have.
+    /// Opens the runs of the base, so that workers can evict records. If that fails, workers use
+    /// the previous ones and keep in memory what these do not have.
     pub(super) async fn open_runs(&self) {
         let (Some(base), Some(max)) = (&self.base, self.hot_records_max) else {
             return;
