@@ -230,7 +230,7 @@ impl Metrics {
         );
         registry.register_with_unit(
             "checkpoint",
-            "Bytes of the newest complete checkpoint",
+            "Bytes of the newest complete checkpoint, in full also those that it shares with others",
             Unit::Bytes,
             m.checkpoint_bytes.clone(),
         );

@@ -6,10 +6,12 @@ use std::io;
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     /// The system could not read the run. The caller may retry.
-    #[error("cannot read {run}")]
+    #[error("cannot read {run} at byte {offset}")]
     Read {
         /// The name of the run.
         run: String,
+        /// Where the part begins that could not be read, in bytes.
+        offset: u64,
         /// The error of the system.
         source: io::Error,
     },

@@ -321,6 +321,7 @@ impl Run {
             }
             _ => StateError::Read {
                 run: self.name.clone(),
+                offset,
                 source: error,
             },
         })

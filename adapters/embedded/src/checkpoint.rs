@@ -179,8 +179,15 @@ impl CheckpointStore for EmbeddedCheckpoints {
         self.blocking(move |shared| {
             shared.check_incomplete(checkpoint, OPERATION)?;
             for section in &sections {
-                let shared = shared.share(checkpoint, from, &section.name);
-                shared.map_err(failed(OPERATION))?;
+                let name = &section.name;
+                let shared = shared.share(checkpoint, from, name);
+                shared.map_err(|error| match error.kind() {
+                    io::ErrorKind::NotFound => CheckpointError::Damaged {
+                        checkpoint: from,
+                        what: format!("section {name:?} is missing"),
+                    },
+                    _ => failed(OPERATION)(error),
+                })?;
             }
             Ok(sections)
         })

@@ -14,6 +14,7 @@ use crate::audit::{Answer, AuditMetrics, AuditRequest, AuditService, request_aud
 use crate::cli::Audit;
 use crate::data::{Data, Role};
 use crate::failure::{Failure, chain};
+use crate::files;
 use crate::terminal::{note, say};
 
 /// The exit code if rows differ.
@@ -27,6 +28,8 @@ const NOT_AUDITED: u8 = 2;
 ///
 /// None: a failure is printed, and has an exit code of its own.
 pub async fn run(audit: &Audit, stop: CancellationToken) -> ExitCode {
+    // The runs of a checkpoint are many files, which an audit opens all at once.
+    files::raise_limit();
     let auditing = stop.run_until_cancelled(report(audit));
     let stopped = || Err(Failure::new("stopped: the audit is incomplete"));
     let report = match auditing.await.unwrap_or_else(stopped) {

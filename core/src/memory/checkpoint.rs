@@ -95,9 +95,9 @@ impl CheckpointStore for MemoryCheckpoints {
         let mut shared = Vec::new();
         for section in sections {
             let found = state.sections.get(&(from, section.name.clone())).cloned();
-            let bytes = found.ok_or_else(|| CheckpointError::Failed {
-                operation: OPERATION,
-                source: format!("checkpoint {from} has no section {:?}", section.name).into(),
+            let bytes = found.ok_or_else(|| CheckpointError::Damaged {
+                checkpoint: from,
+                what: format!("section {:?} is missing", section.name),
             })?;
             let name = section.name.clone();
             state.sections.insert((checkpoint, name), bytes);

@@ -45,8 +45,8 @@ pub trait CheckpointStore: Send + Sync {
     /// bytes where the storage can do that. A section of the same name is replaced.
     ///
     /// # Errors
-    /// `Failed` if a section of `from` does not exist or cannot be shared, or if the checkpoint is
-    /// already complete. Some of the sections may then be shared.
+    /// `Damaged` if a section of `from` does not exist; `Failed` if it cannot be shared, or if the
+    /// checkpoint is already complete. Some of the sections may then be shared.
     async fn share(
         &self,
         checkpoint: Epoch,

@@ -13,6 +13,10 @@ pub struct RunMetrics {
     pub runs: Gauge,
     /// How often runs were merged.
     pub merges: Counter,
+    /// Runs that were verified after a checkpoint.
+    pub verified: Counter,
+    /// Failures to read or share a run of the previous checkpoint.
+    pub failures: Counter,
     /// Live records that are only on disk.
     pub evicted: Gauge,
     /// Look-ups of records that were not in memory.
@@ -40,6 +44,16 @@ impl RunMetrics {
             "run_merges",
             "Merges of runs of live records into one",
             self.merges.clone(),
+        );
+        registry.register(
+            "run_verifications",
+            "Runs of live records that were read and verified after a checkpoint",
+            self.verified.clone(),
+        );
+        registry.register(
+            "run_failures",
+            "Runs of live records that were damaged or missing, or could not be read",
+            self.failures.clone(),
         );
         registry.register(
             "evicted_records",

@@ -24,6 +24,8 @@ pub(super) struct RepoSize {
     pub account: usize,
     /// Its records, and the bytes of their table and its index.
     pub table: Size,
+    /// Those of its records that were removed.
+    pub removed: usize,
     /// The keys of its gone posts.
     pub gone_posts: Size,
 }
@@ -34,6 +36,7 @@ impl RecordSizes {
         let repos = &mut self.repos;
         repos.account = (repos.account + after.account).saturating_sub(before.account);
         repos.table.replace(before.table, after.table);
+        repos.removed = (repos.removed + after.removed).saturating_sub(before.removed);
         repos
             .gone_posts
             .replace(before.gone_posts, after.gone_posts);
@@ -92,6 +95,7 @@ impl Repo {
         RepoSize {
             account: identity + status + vec_bytes(&self.collections),
             table: self.records.size(),
+            removed: self.records.removed(),
             gone_posts: gone_posts.unwrap_or_default(),
         }
     }

@@ -90,6 +90,11 @@ impl RecordTable {
         self.records.len() - self.removed as usize
     }
 
+    /// The number of records that were removed, and stay until a complete checkpoint recorded that.
+    pub fn removed(&self) -> usize {
+        self.removed as usize
+    }
+
     /// The number of live records that are only on disk.
     pub fn cold(&self) -> u32 {
         self.cold

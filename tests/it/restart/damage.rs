@@ -87,10 +87,15 @@ impl Damaged {
     }
 
     fn flip(&self, epoch: usize, ending: &str) {
+        self.flip_at(epoch, ending, |length| length / 2);
+    }
+
+    /// Flips a bit of the byte that `at` computes from the length of the file.
+    fn flip_at(&self, epoch: usize, ending: &str, at: impl Fn(usize) -> usize) {
         let path = self.file(epoch, ending);
         let mut bytes = fs::read(&path).expect("a readable file");
-        let middle = bytes.len() / 2;
-        bytes[middle] ^= 4;
+        let at = at(bytes.len());
+        bytes[at] ^= 4;
         fs::write(&path, bytes).expect("a writable file");
     }
 
@@ -136,6 +141,18 @@ async fn a_checkpoint_with_a_flipped_byte_is_skipped_for_the_previous_one() {
             [40, 20],
             "{kind}: it stays until a newer one is complete"
         );
+    }
+}
+
+/// The magic, the first and the last byte of the header's checksum, and the last byte of the run.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_byte_of_the_header_and_the_last_byte_of_a_run_is_checked() {
+    const PLACES: [fn(usize) -> usize; 4] = [|_| 0, |_| 24, |_| 27, |length| length - 1];
+    for (number, place) in PLACES.into_iter().enumerate() {
+        let damaged = Damaged::new().await;
+        damaged.flip_at(40, "-e4", place);
+        damaged.restart_completes().await;
+        assert_eq!(damaged.listed().await, [40, 20], "place {number}");
     }
 }
 

@@ -16,6 +16,7 @@ use crate::cluster::ClusterMember;
 use crate::data::{Data, Role};
 use crate::dataflow_log::{DataflowLog, beside};
 use crate::failure::Failure;
+use crate::files;
 use crate::memory;
 use crate::supervisor::Supervisor;
 
@@ -25,6 +26,8 @@ use crate::supervisor::Supervisor;
 ///
 /// The log or the views cannot be used, or the dataflow failed.
 pub async fn index(config: &Config, stop: CancellationToken) -> Result<(), Failure> {
+    // The runs of a checkpoint are many files.
+    files::raise_limit();
     let shared = Shared::default();
     let options = shared.dataflow_options(config);
     let member = ClusterMember::from_options(&config.cluster, &options)?;

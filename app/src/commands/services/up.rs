@@ -18,6 +18,7 @@ use crate::cluster::ClusterMember;
 use crate::data::{Data, Role};
 use crate::dataflow_log::{DataflowLog, beside};
 use crate::failure::Failure;
+use crate::files;
 use crate::jobs::{Jobs, scheduler};
 use crate::relays::relays;
 use crate::supervisor::Supervisor;
@@ -34,6 +35,8 @@ pub async fn up(config: &Config, stop: CancellationToken) -> Result<(), Failure>
                     INDEXER_PROCESS to 0, or run `skytide index` to follow the leading process";
         return Err(Failure::new(what));
     }
+    // The runs of a checkpoint are many files.
+    files::raise_limit();
     let sources = relays(config)?;
     let dir = &config.store.dir;
     let opening = Data::open(dir, Some(sources[0].host()), Role::All, config, true);

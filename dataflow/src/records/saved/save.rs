@@ -33,17 +33,17 @@ impl LiveRecords {
         cut: CheckpointId,
         base: Option<CheckpointId>,
     ) -> Option<SavedChanges> {
-        let accounts = self.begin_cut(shard, (cut, base));
+        let (accounts, all) = self.begin_cut(shard, (cut, base));
         if self.members(shard).is_empty() {
             return None;
         }
         let mut changes = Changes::default();
         for account in accounts {
-            let cold = match base {
-                None => self.read_cold(account),
-                Some(_) => Vec::new(),
+            let cold = match all {
+                true => self.read_cold(account),
+                false => Vec::new(),
             };
-            self.save_account(account, base.is_none(), &mut changes);
+            self.save_account(account, all, &mut changes);
             cold.iter()
                 .for_each(|record| self.save_record(record, &mut changes));
             self.end_cut(account);

@@ -14,8 +14,8 @@ use crate::saved_shard::SavedShard;
 #[derive(Default)]
 pub(crate) struct Checkpoints {
     pub complete: Vec<SavedShard>,
-    base: Option<CheckpointId>,
-    attempts: u64,
+    pub base: Option<CheckpointId>,
+    pub attempts: u64,
     /// The number of records that a worker keeps in memory.
     pub hot_records_max: Option<usize>,
 }

@@ -21,6 +21,9 @@ pub(in crate::records) struct ShardChanges {
     last_cut: Option<CheckpointId>,
     /// Whether a checkpoint may contain records of the shard. If so, it has to learn of each removal.
     pub is_stored: bool,
+    /// Whether a complete checkpoint has the accounts of the shard. Until then they are written
+    /// whole, because keys of gone posts are not marked as changed.
+    is_complete: bool,
 }
 
 impl ShardChanges {
@@ -32,18 +35,19 @@ impl ShardChanges {
 
 impl LiveRecords {
     /// Starts a cut of a shard that builds on `base`; with `None`, it writes everything. Returns the
-    /// accounts to write, in no order. Of their records, those of `RecordTable::changed` are
-    /// written, or all.
+    /// accounts to write, in no order, and whether they are written whole. If not, of their records
+    /// those of `RecordTable::changed` are written.
     pub(in crate::records) fn begin_cut(
         &mut self,
         shard: u16,
         (cut, base): (CheckpointId, Option<CheckpointId>),
-    ) -> Vec<u32> {
+    ) -> (Vec<u32>, bool) {
         let shard = usize::from(shard);
         let ShardChanges {
             changed,
             cut: before,
             last_cut,
+            is_complete,
             ..
         } = std::mem::take(&mut self.changes[shard]);
         for &account in &changed {
@@ -52,17 +56,18 @@ impl LiveRecords {
                 .expect("an account that changed has a repo")
                 .changed = false;
         }
+        let is_complete = is_complete || (base.is_some() && base == last_cut);
         let accounts = match base {
             None => {
                 let members = self.members[shard].clone();
                 // A removed record still hides the one in the runs from which records are read.
                 if !self.has_cold(shard) {
-                    self.take_removed(&members, |table, hasher| table.take_removed(hasher));
+                    self.take_removed(&members, RecordTable::take_removed);
                 }
                 members
             }
             Some(id) if base == last_cut && self.can_complete(shard, id) => {
-                self.take_removed(&before, |table, hasher| table.mark_complete(hasher));
+                self.take_removed(&before, RecordTable::mark_complete);
                 self.completed(shard, id, &before);
                 changed
             }
@@ -79,8 +84,9 @@ impl LiveRecords {
             cut: accounts.clone(),
             last_cut: Some(cut),
             is_stored: true,
+            is_complete,
         };
-        accounts
+        (accounts, base.is_none() || !is_complete)
     }
 
     /// Records that the cut has written this account.
@@ -96,6 +102,7 @@ impl LiveRecords {
     pub(crate) fn set_restored(&mut self) {
         for changes in &mut self.changes {
             changes.is_stored = true;
+            changes.is_complete = true;
         }
     }
 

@@ -9,6 +9,7 @@
 //! Only records that are as in a complete checkpoint are evicted. What is in memory overrides what is
 //! in runs, also a record that was removed. So where a record is changes no fact.
 
+use std::error::Error;
 use std::sync::Arc;
 
 use skytide_core::id::{Did, Rkey};
@@ -83,7 +84,11 @@ impl Cold {
 
 /// Damaged state of this program stops it: counts would be wrong from then on.
 fn intact<T>(read: Result<T, ColdError>) -> T {
-    read.unwrap_or_else(|error| panic!("cannot read live records from a checkpoint: {error}"))
+    read.unwrap_or_else(|error| {
+        let causes = std::iter::successors(error.source(), |it| it.source());
+        let causes: String = causes.map(|it| format!(": {it}")).collect();
+        panic!("cannot read live records from a checkpoint: {error}{causes}")
+    })
 }
 
 impl LiveRecords {
@@ -165,7 +170,9 @@ impl LiveRecords {
         let mut evictable = std::mem::take(&mut cold.evictable);
         let mut visited = 0;
         for &account in &evictable {
-            if self.sizes.repos.table.entries <= max {
+            // A removed record cannot be evicted before a checkpoint has recorded that.
+            let repos = &self.sizes.repos;
+            if repos.table.entries.saturating_sub(repos.removed) <= max {
                 break;
             }
             visited += 1;
@@ -260,5 +267,28 @@ impl LiveRecords {
             "the runs have another number of records of {did} than were evicted"
         );
         records
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use skytide_state::StateError;
+
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "cannot read run07-e5 at byte 4096: a bad sector")]
+    fn a_record_that_cannot_be_read_stops_the_process_with_all_causes() {
+        let source = io::Error::other("a bad sector");
+        let run = "run07-e5".to_owned();
+        let offset = 4096;
+        intact::<()>(Err(StateError::Read {
+            run,
+            offset,
+            source,
+        }
+        .into()));
     }
 }

@@ -4,6 +4,7 @@ use super::LiveRecords;
 use super::changes::ShardChanges;
 use crate::records::repo::Repo;
 use crate::records::sizes::RecordSizes;
+use crate::records::table::LiveRecord;
 use crate::sizes::{COLLECTIONS, Size, Sizes, StateSizes, vec_bytes};
 
 impl StateSizes for LiveRecords {
@@ -25,6 +26,14 @@ impl StateSizes for LiveRecords {
                 + changes
                 + repos.account,
         };
+        let removed = Size {
+            entries: repos.removed,
+            bytes: repos.removed * size_of::<LiveRecord>(),
+        };
+        let table = Size {
+            entries: repos.table.entries - removed.entries,
+            bytes: repos.table.bytes - removed.bytes,
+        };
         let mut gone_posts = repos.gone_posts;
         gone_posts.bytes += gone_keys;
         let facts = Size {
@@ -33,7 +42,8 @@ impl StateSizes for LiveRecords {
         };
         for (name, size) in [
             ("live_records.accounts", accounts),
-            ("live_records.table", repos.table),
+            ("live_records.table", table),
+            ("live_records.removed", removed),
             ("live_records.content", contents),
             ("live_records.gone_posts", gone_posts),
             ("live_records.dids", self.dids.size()),
@@ -73,6 +83,8 @@ mod tests {
             let status: usize = status.map(|it| size_of_val(&**it) + text(&it.1)).sum();
             sizes.repos.account += identity + status + repo.collections.capacity() * 4;
             sizes.repos.table.entries += repo.records.all().len();
+            let removed = repo.records.all().iter().filter(|it| it.is_removed());
+            sizes.repos.removed += removed.count();
             sizes.repos.table.bytes += repo.records.size().bytes;
             for record in repo.records.all() {
                 sizes.contents.add(pointed(record.heap_bytes()));

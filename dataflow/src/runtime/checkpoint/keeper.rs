@@ -5,6 +5,8 @@
 //!                                                                     └─▶ remove old, trim log
 //! ```
 
+mod base;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,7 +20,7 @@ use skytide_core::port::store::{Committed, StoreError, Term, ViewStore};
 use tokio::sync::mpsc;
 use tokio::time::{Instant as TokioInstant, sleep_until};
 
-use super::runs::{NewRuns, is_damage};
+use super::runs::{BaseState, NewRuns};
 use super::{Base, CheckpointEvent, CheckpointOptions, CutGate, LogKeep, Part};
 use crate::metrics::Metrics;
 use crate::records::SHARDS;
@@ -90,6 +92,10 @@ struct Progress {
     start_verified: bool,
     /// The number of checkpoints that failed since the newest complete one.
     failures: u32,
+    /// The number of failures to read the base since its runs were last read.
+    base_failures: u32,
+    /// The first shard whose runs are verified next.
+    verify_next: u16,
 }
 
 impl Keeper {
@@ -180,6 +186,7 @@ impl Keeper {
             Ok(manifest) => {
                 self.set_base(Base::of(&manifest, unfinished.attempt));
                 self.open_runs().await;
+                self.verify_runs(progress).await;
                 self.gate.set_newest_complete(unfinished.first.epoch);
                 progress.unfinished = None;
                 progress.failures = 0;
@@ -202,12 +209,11 @@ impl Keeper {
             error,
         );
         self.metrics.checkpoint_failures.inc();
+        let state = BaseState::of(error);
         progress.failures += 1;
         let failed = progress.unfinished.take().map(|it| it.first.epoch);
         self.remove_leftovers(progress, failed).await;
-        if is_damage(error) || !self.has_base().await {
-            self.set_base(None);
-        }
+        self.check_base(progress, state).await;
         self.gate.failed.store(true, Ordering::Release);
         RETRY_DELAY
     }
@@ -293,42 +299,6 @@ impl Keeper {
             );
         }
         Ok(manifest)
-    }
-
-    fn set_base(&mut self, base: Option<Base>) {
-        self.gate.set_base(base.as_ref().map(|it| it.id));
-        self.base = base;
-    }
-
-    /// Opens the runs of the base, so that workers can evict records. If that fails, workers use the
-    /// previous ones and keep in memory what these do not have.
-    async fn open_runs(&self) {
-        let (Some(base), Some(max)) = (&self.base, self.hot_records_max) else {
-            return;
-        };
-        let previous = self.gate.open_runs();
-        let opened = base.open(self.checkpoints.as_ref(), previous.as_deref(), max);
-        match opened.await {
-            Ok(open) => self.gate.set_open_runs(Arc::new(open)),
-            Err(error) => self.warn(
-                "the runs of a checkpoint could not be opened: records stay in memory",
-                error.as_ref(),
-            ),
-        }
-    }
-
-    /// Whether the checkpoint whose runs the next one shares is complete and listed.
-    async fn has_base(&self) -> bool {
-        let Some(Base { id: (epoch, _), .. }) = self.base else {
-            return true;
-        };
-        match self.checkpoints.list().await {
-            Ok(listed) => listed
-                .iter()
-                .any(|it| it.checkpoint == epoch && it.manifest.is_ok()),
-            // The next attempt decides.
-            Err(_) => true,
-        }
     }
 
     /// The positions up to which the log may be trimmed later: the marks of the previous checkpoint

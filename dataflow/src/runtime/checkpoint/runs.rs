@@ -7,6 +7,9 @@
 //!       or [        6         ][      1      ]       6 is merged from 5, 4, 3 and 2 and written
 //! ```
 
+use std::fmt;
+use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use skytide_core::id::Epoch;
@@ -51,6 +54,27 @@ impl Base {
 }
 
 impl Base {
+    /// Reads all runs of these shards and compares their checksums. Returns how many there are.
+    ///
+    /// # Errors
+    /// A run cannot be read, or is damaged: the error names the run and the offset.
+    pub async fn verify(
+        &self,
+        checkpoints: &dyn CheckpointStore,
+        shards: Range<u16>,
+    ) -> Result<u64, BoxError> {
+        let mut verified = 0;
+        for section in shards.flat_map(|shard| &self.runs[usize::from(shard)]) {
+            let run = open_run(checkpoints, self.id.0, section).await;
+            let run = run.map_err(of_base)?;
+            spawn_blocking(move || run.verify())
+                .await?
+                .map_err(|error| of_base(error.into()))?;
+            verified += 1;
+        }
+        Ok(verified)
+    }
+
     /// Opens all runs. Those that `previous` has are not opened again.
     ///
     /// # Errors
@@ -166,7 +190,7 @@ impl NewRuns {
             .chain(older)
             .collect();
         let sizes: Vec<u64> = sources.iter().map(Source::bytes).collect();
-        let groups = MergePolicy::default().groups(&sizes);
+        let groups = merge_policy(shard).groups(&sizes);
         let mut sources = sources.into_iter();
         let mut runs = Vec::new();
         for (number, group) in groups.into_iter().enumerate() {
@@ -184,7 +208,8 @@ impl NewRuns {
                     metrics.runs.merges.inc();
                     let name = merged.clone();
                     let bytes = spawn_blocking(move || merge_runs(&name, &inputs, has_older));
-                    let Some(bytes) = bytes.await?? else { continue };
+                    let bytes = bytes.await?.map_err(|error| of_base(error.into()))?;
+                    let Some(bytes) = bytes else { continue };
                     metrics.runs.written_bytes.inc_by(bytes.len() as u64);
                     checkpoints.write(self.checkpoint, &merged, bytes).await?
                 }
@@ -201,7 +226,8 @@ impl NewRuns {
         section: Section,
     ) -> Result<Section, BoxError> {
         let from = self.base_epoch();
-        let shared = checkpoints.share(self.checkpoint, from, &[section]).await?;
+        let shared = checkpoints.share(self.checkpoint, from, &[section]).await;
+        let shared = shared.map_err(|error| of_base(error.into()))?;
         Ok(shared.into_iter().next().expect("one section was shared"))
     }
 
@@ -216,7 +242,10 @@ impl NewRuns {
         for input in inputs {
             runs.push(match input {
                 Source::Changes(bytes) => Arc::new(Run::open(changes_name, Arc::new(bytes))?),
-                Source::Base(section) => open_run(checkpoints, self.base_epoch(), &section).await?,
+                Source::Base(section) => {
+                    let run = open_run(checkpoints, self.base_epoch(), &section).await;
+                    run.map_err(of_base)?
+                }
             });
         }
         Ok(runs)
@@ -237,12 +266,70 @@ impl Source {
     }
 }
 
-/// Whether an error says that stored bytes are damaged, so that another attempt fails, too.
-pub(super) fn is_damage(error: &(dyn std::error::Error + 'static)) -> bool {
-    let checkpoint = error.downcast_ref::<CheckpointError>();
-    let state = error.downcast_ref::<StateError>();
-    matches!(checkpoint, Some(CheckpointError::Damaged { .. }))
-        || matches!(state, Some(StateError::Damaged { .. }))
+/// Which runs of a shard are merged. Shards differ, so that not all of them merge their largest
+/// runs for the same checkpoint.
+fn merge_policy(shard: u16) -> MergePolicy {
+    let default = MergePolicy::default();
+    MergePolicy {
+        runs_max: default.runs_max - 1 + usize::from(shard + 2) % 3,
+        first_tier_bytes: default.first_tier_bytes + u64::from(shard / 3) * (8 << 10),
+    }
+}
+
+/// An error of a run that is part of the base.
+#[derive(Debug)]
+struct BaseError(BoxError);
+
+/// Marks an error of a run that is part of the base.
+pub(super) fn of_base(error: BoxError) -> BoxError {
+    BaseError(error).into()
+}
+
+impl fmt::Display for BaseError {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(to)
+    }
+}
+
+impl std::error::Error for BaseError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source()
+    }
+}
+
+/// What an error says of the base.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BaseState {
+    /// Nothing: another part of the checkpoint failed.
+    Unknown,
+    /// Its runs could not be read or shared. Another attempt may succeed.
+    Unreadable,
+    /// Its runs are damaged or missing, so another attempt fails, too.
+    Damaged,
+}
+
+impl BaseState {
+    pub fn of(error: &(dyn std::error::Error + 'static)) -> Self {
+        let base = error.downcast_ref::<BaseError>();
+        let inner = base.map_or(error, |it| it.0.as_ref());
+        let checkpoint = inner.downcast_ref::<CheckpointError>();
+        let state = inner.downcast_ref::<StateError>();
+        let is_damaged = matches!(checkpoint, Some(CheckpointError::Damaged { .. }))
+            || matches!(state, Some(StateError::Damaged { .. }));
+        let causes = std::iter::successors(Some(inner), |it| it.source());
+        let is_full = causes
+            .filter_map(|it| it.downcast_ref::<io::Error>())
+            .any(|it| {
+                let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+                full.contains(&it.kind())
+            });
+        match base {
+            _ if is_damaged => Self::Damaged,
+            // Where a run is copied, the disk may be full. Then there is no room for all runs.
+            Some(_) if !is_full => Self::Unreadable,
+            _ => Self::Unknown,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use skytide_core::id::Epoch;
 use skytide_core::port::checkpoint::{CheckpointError, CheckpointStore, Manifest, Section};
 use skytide_core::port::log::LogError;
 use skytide_core::port::store::Recipe;
-use skytide_state::{Run, StateError};
+use skytide_state::{ReadFile, Run, StateError};
 
 use super::log_match::{LogEnds, LogMatch, LogPosition, RecordedTick};
 use crate::runtime::restore;
@@ -179,19 +179,30 @@ async fn check_sections(
     Ok(())
 }
 
-/// Reads every block of a run. An error names the run and the offset.
+/// Reads a run as a restore does, and every block of it. An error names the run, and the offset if
+/// the damage is in a block.
 async fn check_run(
     checkpoints: &dyn CheckpointStore,
     checkpoint: Epoch,
     section: &Section,
 ) -> Result<(), Refusal> {
-    let file = match checkpoints.open(checkpoint, section).await {
-        Ok(file) => file,
-        Err(CheckpointError::Damaged { what, .. }) => return Err(Refusal::Unusable(what)),
-        Err(error) => return Err(Refusal::Stop(error.into())),
-    };
+    match checkpoints.read(checkpoint, section).await {
+        Ok(bytes) => check_blocks(section, Arc::new(bytes)).await,
+        Err(CheckpointError::Damaged { what, .. }) => {
+            // The blocks know where the damage is, unless it is in the header of the file.
+            if let Ok(file) = checkpoints.open(checkpoint, section).await {
+                check_blocks(section, Arc::new(RunFile(file))).await?;
+            }
+            Err(Refusal::Unusable(what))
+        }
+        Err(error) => Err(Refusal::Stop(error.into())),
+    }
+}
+
+/// Reads every block of a run.
+async fn check_blocks(section: &Section, file: Arc<dyn ReadFile>) -> Result<(), Refusal> {
     let name = section.name.clone();
-    let check = move || Run::open(&name, Arc::new(RunFile(file)))?.verify();
+    let check = move || Run::open(&name, file)?.verify();
     let checked = tokio::task::spawn_blocking(check).await;
     match checked.map_err(|why| Refusal::Unusable(why.to_string()))? {
         Ok(()) => Ok(()),

@@ -44,6 +44,7 @@ const EXPECTED: [&str; 42] = [
     "live_records.dids",
     "live_records.facts",
     "live_records.gone_posts",
+    "live_records.removed",
     "live_records.runs",
     "live_records.stash",
     "live_records.table",

@@ -212,6 +212,60 @@ fn change_account(
     }
 }
 
+fn did_of(number: u64) -> Did {
+    format!("did:web:{number}.example")
+        .parse()
+        .expect("it is a DID")
+}
+
+/// An account of a shard that had none at the restart creates and removes posts before the first
+/// cut. The first checkpoint after it fails or completes.
+#[test]
+fn posts_that_are_gone_before_the_first_cut_after_a_restart_stay_gone() {
+    let mut next = crate::testing::random(1);
+    let mut ops = |action: Action, number: u64| {
+        let post = || b"\xa1\x64tags\x81\x66t00000".to_vec().into();
+        Op {
+            collection: POST.parse().expect("it is an NSID"),
+            rkey: Tid(number).into(),
+            action,
+            record: (action != Action::Delete).then(post),
+            ..random_op(&mut next, number)
+        }
+    };
+    for (completes, erased) in [(true, false), (false, false), (true, true), (false, true)] {
+        let (mut written, mut model) = (state(), Model::default());
+        let mut apply = |state: &mut LiveRecords, did: &Did, op: Op| {
+            model.apply(did, &op, 1);
+            state.operation(did, op, Minute(1));
+        };
+        let mut checkpoints = Checkpoints::default();
+        apply(&mut written, &did_of(0), ops(Action::Create, 1));
+        checkpoints.make(&mut written, true);
+        let mut state = state();
+        checkpoints.load(&mut state, |_| true);
+        // More accounts than shards: most shards had no account.
+        for account in 1..100 {
+            let did = did_of(account);
+            apply(&mut state, &did, ops(Action::Create, 2));
+            apply(&mut state, &did, ops(Action::Create, 3));
+            if erased {
+                state.account(&did, false, Some("deleted".into()));
+            } else {
+                apply(&mut state, &did, ops(Action::Delete, 2));
+            }
+        }
+        if erased {
+            (1..100).for_each(|account| model.erase(&did_of(account)));
+        }
+        checkpoints.make(&mut state, completes);
+        if !completes {
+            checkpoints.make(&mut state, true);
+        }
+        assert_eq!(Model::of(&checkpoints), model, "{completes} {erased}");
+    }
+}
+
 /// Random operations and deleted accounts, with checkpoints that complete or fail, and restarts with
 /// another number of workers.
 #[test]

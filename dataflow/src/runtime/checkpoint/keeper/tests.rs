@@ -1,5 +1,9 @@
+use super::base::SHARDS_VERIFIED;
 use super::*;
 use crate::runtime::checkpoint::Cut;
+use crate::runtime::checkpoint::runs::of_base;
+use std::io;
+
 use skytide_core::event::{Message, Sources, Tick};
 use skytide_core::memory::{MemoryCheckpoints, MemoryLog, MemoryStore};
 use skytide_core::port::checkpoint::CheckpointError;
@@ -241,7 +245,23 @@ async fn after_a_failure_a_base_that_cannot_be_used_is_given_up() {
     let mut progress = Progress::default();
     set(&mut keeper);
     keeper.abandon(&mut progress, &full).await;
+    keeper.abandon(&mut progress, &full).await;
     assert_eq!(keeper.gate.base(), id, "a disk that is full is no damage");
+    let io = |kind: io::ErrorKind| {
+        let source = BoxError::from(io::Error::from(kind));
+        let operation = "share a section";
+        of_base(CheckpointError::Failed { operation, source }.into())
+    };
+    for kind in [io::ErrorKind::StorageFull, io::ErrorKind::StorageFull] {
+        keeper.abandon(&mut progress, io(kind).as_ref()).await;
+        assert_eq!(keeper.gate.base(), id, "{kind}");
+    }
+    for expected in [id, None] {
+        let error = io(io::ErrorKind::Other);
+        keeper.abandon(&mut progress, error.as_ref()).await;
+        assert_eq!(keeper.gate.base(), expected);
+    }
+    set(&mut keeper);
     keeper.abandon(&mut progress, &damaged).await;
     assert_eq!(keeper.gate.base(), None);
     set(&mut keeper);
@@ -249,4 +269,58 @@ async fn after_a_failure_a_base_that_cannot_be_used_is_given_up() {
     keeper.abandon(&mut progress, &full).await;
     assert_eq!(keeper.gate.base(), None);
     assert!(keeper.base.is_none());
+}
+
+/// A checkpoint with one run in each of these shards; with damage, a byte of the run differs.
+async fn base_of_runs(checkpoints: &MemoryCheckpoints, shards: &[(u16, bool)]) -> Base {
+    let mut sections = Vec::new();
+    for &(shard, is_damaged) in shards {
+        let name = format!("run{shard:02}-e2");
+        let mut run = skytide_state::RunWriter::new(&name);
+        run.push(b"key", Some(b"value"));
+        let mut bytes = run.finish().expect("it has an entry");
+        bytes[8] ^= u8::from(is_damaged);
+        let written = checkpoints.write(Epoch(2), &name, bytes).await;
+        sections.push(written.expect("memory accepts it"));
+    }
+    let manifest = Manifest {
+        format: Manifest::FORMAT,
+        first: unfinished(2).first,
+        last: Committed::default(),
+        through: Vec::new(),
+        sections,
+        marks: Vec::new(),
+    };
+    let completed = checkpoints.complete(&manifest).await;
+    completed.expect("memory accepts it");
+    Base::of(&manifest, 1).expect("the format has runs")
+}
+
+#[tokio::test]
+async fn damage_in_a_shared_run_is_found_and_the_next_checkpoint_is_written_whole() {
+    let checkpoints = MemoryCheckpoints::new();
+    let mut keeper = keeper_of_two_workers(&checkpoints, &[]).await;
+    let base = base_of_runs(
+        &checkpoints,
+        &[(0, false), (3, false), (5, true), (63, false)],
+    )
+    .await;
+    keeper.set_base(Some(base));
+    let mut progress = Progress::default();
+    keeper.verify_runs(&mut progress).await;
+    assert!(keeper.base.is_some(), "shards 0 to 3 are intact");
+    assert_eq!(keeper.metrics.runs.verified.get(), 2);
+    keeper.verify_runs(&mut progress).await;
+    assert!(keeper.base.is_none(), "shard 5 is damaged");
+    assert_eq!(keeper.gate.base(), None);
+    assert_eq!(keeper.metrics.runs.failures.get(), 1);
+    // Each shard has its turn, and then the first one again.
+    let base = base_of_runs(&MemoryCheckpoints::new(), &[]).await;
+    keeper.set_base(Some(base));
+    for _ in 0..14 {
+        keeper.verify_runs(&mut progress).await;
+    }
+    assert_eq!(progress.verify_next, SHARDS);
+    keeper.verify_runs(&mut progress).await;
+    assert_eq!(progress.verify_next, SHARDS_VERIFIED);
 }

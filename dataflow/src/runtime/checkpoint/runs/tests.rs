@@ -111,16 +111,38 @@ async fn a_base_that_is_damaged_or_gone_is_an_error_and_one_of_format_1_is_none(
     let changes = || [change(1, Some(1)), change(2, Some(2))];
     let failed = checkpoint(&store, 4, Some(&base), changes()).await;
     let error = failed.expect_err("a run to merge is damaged");
-    assert!(is_damage(error.as_ref()), "{error}");
+    assert_eq!(BaseState::of(error.as_ref()), BaseState::Damaged);
     assert!(error.to_string().starts_with("run05-e3 is damaged at byte"));
 
     store.keep(&[]).await.expect("memory removes");
     let failed = checkpoint(&store, 4, Some(&base), changes()).await;
-    assert!(failed.is_err(), "a run is gone");
+    let error = failed.expect_err("a run is gone");
+    assert_eq!(BaseState::of(error.as_ref()), BaseState::Damaged);
     let made = checkpoint(&store, 4, None, changes()).await;
     let made = made.expect("memory accepts it");
     assert_eq!(entries(&store, &made).await, [(1, 1), (2, 2)]);
 
     let former = Manifest { format: 1, ..made };
     assert!(Base::of(&former, 1).is_none());
+}
+
+/// Shards of one size grow by the same bytes with each checkpoint.
+#[test]
+fn shards_merge_their_large_runs_for_different_checkpoints() {
+    let mut shards = vec![vec![160_u64 << 20]; usize::from(SHARDS)];
+    for round in 0..600 {
+        let mut merging = 0;
+        for (shard, sizes) in (0..).zip(&mut shards) {
+            sizes.insert(0, 30 << 10);
+            let groups = merge_policy(shard).groups(sizes);
+            let merged = groups.iter().map(|group| {
+                let bytes: u64 = sizes[group.clone()].iter().sum();
+                (group.len() > 1 && bytes > 4 << 20, bytes)
+            });
+            let merged: Vec<(bool, u64)> = merged.collect();
+            merging += usize::from(merged.iter().any(|(is_large, _)| *is_large));
+            *sizes = merged.into_iter().map(|(_, bytes)| bytes).collect();
+        }
+        assert!(merging <= shards.len() / 4, "round {round}: {merging}");
+    }
 }
