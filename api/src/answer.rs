@@ -187,7 +187,7 @@ pub(crate) struct Rows<'a> {
 }
 
 /// The answer to a request that needs a view that the newest commit does not have.
-fn not_computed(view: ViewId) -> Problem {
+pub(crate) fn not_computed(view: ViewId) -> Problem {
     let name = view.name();
     let detail = format!(
         "the view {name} is not in the newest commit: INDEXER_VIEWS of the indexer leaves it out, or \

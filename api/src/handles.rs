@@ -154,15 +154,18 @@ impl Handles {
     }
 
     /// What the network says, cached. A cached result ends when the stream reports another claim of
-    /// the handle, or another handle of the account.
+    /// the handle, or another handle of the account. If the commit does not have these views, it ends
+    /// soon by itself.
     async fn network(
         &self,
         context: &ApiContext,
         rows: &Rows<'_>,
         claims: &Claims,
     ) -> Result<Result<Finding, NotChecked>, Problem> {
+        let reports_changes = claims.is_computed && rows.computes(ViewId::Accounts);
         let question = Question {
             handle: &claims.handle,
+            reports_changes,
             newest_claim: claims.newest(),
             reader: &context.reader,
         };
@@ -196,7 +199,8 @@ impl Handles {
 }
 
 /// Whether the handle in the row of an account is verified by its stored profile or by a lookup, and
-/// no other account has claimed it since.
+/// no other account has claimed it since. Without the view `handles` that is not known, so it is not
+/// verified.
 pub(crate) async fn is_verified(
     rows: &Rows<'_>,
     row: &AccountRow,
@@ -213,6 +217,7 @@ pub(crate) async fn is_verified(
     }
     let claims = Claims::read(rows, handle).await?;
     let by_profile = stored.is_some_and(|it| !claims.others_since(&it.did, it.fetched));
-    let by_lookup = lookup.is_some_and(|it| it.newest_claim.as_ref() == claims.newest());
+    let is_newest = |it: &VerifiedLookup| it.newest_claim.as_ref() == claims.newest();
+    let by_lookup = claims.is_computed && lookup.is_some_and(is_newest);
     Ok(by_profile || by_lookup)
 }

@@ -415,6 +415,7 @@ impl Run {
             gate: self.gate.clone(),
             liveness: liveness.clone(),
             logs_operators: self.options.operator_log,
+            memory: self.options.memory.clone(),
         });
         let mut own: Vec<_> = own.collect();
         for (index, commands) in (self.threads..).zip(commands) {

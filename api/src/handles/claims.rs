@@ -8,7 +8,7 @@ use skytide_core::port::store::{Order, Range, ViewReader};
 use skytide_core::time::Timestamp;
 use skytide_core::view::{AccountRow, HandleKey, HandleRow, Key, ViewId, ViewKey, decode_row};
 
-use crate::answer::Rows;
+use crate::answer::{Rows, not_computed};
 use crate::problem::Problem;
 use crate::target::{Resolved, ResolvedActor, ResolvedBy};
 
@@ -25,10 +25,20 @@ pub(super) struct Claims {
     newest_first: Vec<Claim>,
     /// Whether there are more claims than were read. The newest one may be among those.
     is_partial: bool,
+    /// Whether the commit has the claims. If not, none was read, and there may be any.
+    pub(super) is_computed: bool,
 }
 
 impl Claims {
     pub(super) async fn read(rows: &Rows<'_>, handle: &str) -> Result<Self, Problem> {
+        if !rows.computes(ViewId::Handles) {
+            return Ok(Self {
+                handle: handle.to_owned(),
+                newest_first: Vec::new(),
+                is_partial: true,
+                is_computed: false,
+            });
+        }
         let mut prefix = Vec::new();
         handle.to_owned().encode(&mut prefix);
         let range = Range::prefix(Order::First, &prefix, CLAIMS_MAX + 1);
@@ -42,6 +52,7 @@ impl Claims {
             handle: handle.to_owned(),
             newest_first,
             is_partial,
+            is_computed: true,
         })
     }
 
@@ -84,6 +95,9 @@ impl Claims {
 
     /// The account of an old profile, else the account that claimed the handle last. `retry`:
     /// whether the network may be asked later.
+    ///
+    /// # Errors
+    /// `view_missing` if there is no profile and the commit does not have the claims.
     pub(super) fn resolved_by_newest(
         &self,
         stored: Option<Did>,
@@ -99,6 +113,9 @@ impl Claims {
                 false => reason,
             };
             return Ok(self.resolved(did, ResolvedBy::Claim, Some(reason)));
+        }
+        if !self.is_computed {
+            return Err(not_computed(ViewId::Handles));
         }
         let handle = &self.handle;
         let detail = format!("no #identity event named the handle {handle:?}; {reason}");

@@ -1,7 +1,8 @@
 //! Asks the network for a handle: cached, once for all who ask at the same time, within a budget.
 //!
 //! ```text
-//! verified, or one direction only   kept for an hour
+//! verified, or one direction only   kept for an hour; for 30 seconds if the stream's reports of
+//!                                   handles, which end it earlier, are not computed
 //! names nobody                      kept for 5 minutes
 //! could not be asked                kept for 30 seconds
 //! ```
@@ -67,6 +68,7 @@ pub(super) struct Found {
     /// The handle that the stream reported of the account before its document was requested. If the
     /// stream reports another one later, the document may have changed.
     pub(super) reported: Option<Box<str>>,
+    ended: Instant,
     until: Instant,
 }
 
@@ -75,6 +77,8 @@ pub(super) struct Question<'a> {
     pub(super) handle: &'a str,
     /// The newest claim of the handle in the stream.
     pub(super) newest_claim: Option<&'a Claim>,
+    /// Whether claims and handles of accounts, whose changes end a cached result, are computed.
+    pub(super) reports_changes: bool,
     /// Reads what the stream reports of the account during the lookup.
     pub(super) reader: &'a Arc<dyn ViewReader>,
 }
@@ -181,13 +185,18 @@ impl Lookups {
         let Question {
             handle,
             newest_claim,
+            reports_changes,
             reader,
         } = *question;
+        let age_max = match reports_changes {
+            true => FOUND_LIFETIME,
+            false => FAILURE_LIFETIME,
+        };
         // Locked during the start, so that two requests do not start the same lookup.
         let mut budget = self.budget();
         if let Some(lookup) = self.lookups.get(handle)
             && lookup.newest_claim.as_ref() == newest_claim
-            && lookup.is_usable()
+            && lookup.is_usable(age_max)
         {
             return Ok(lookup.outcome);
         }
@@ -257,12 +266,12 @@ impl Lookups {
 }
 
 impl Lookup {
-    /// Whether the lookup still runs, or its result is not too old.
-    fn is_usable(&self) -> bool {
+    /// Whether the lookup still runs, or its result is neither too old nor older than `age_max`.
+    fn is_usable(&self, age_max: Duration) -> bool {
         let is_running = self.outcome.has_changed().is_ok();
         let found = self.outcome.borrow();
         match &*found {
-            Some(found) => Instant::now() < found.until,
+            Some(found) => Instant::now() < found.until.min(found.ended + age_max),
             None => is_running,
         }
     }
@@ -279,10 +288,12 @@ impl Found {
             Ok(Finding::Nobody) => NOBODY_LIFETIME,
             Ok(Finding::Unconfirmed(..)) | Err(_) => FAILURE_LIFETIME,
         };
+        let ended = Instant::now();
         Self {
             finding,
             reported,
-            until: Instant::now() + lifetime,
+            ended,
+            until: ended + lifetime,
         }
     }
 }

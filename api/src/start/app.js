@@ -117,6 +117,17 @@ function showWaiting(ready) {
   }
 }
 
+/** Shows the parts and the wait while /v1/network has no answer, because activity is not computed. */
+async function showWithoutActivity() {
+  const { body } = await ask("/readyz");
+  if (!body.waits_for) return;
+  showWait(body.waits_for);
+  byId("parts").replaceChildren(...body.parts.map(rows.part));
+  for (const id of ["ops-hour", "live", "accounts-hour"]) byId(id).textContent = "–";
+  byId("spark-caption").textContent = NOT_COMPUTED;
+  for (const name of ["languages", "drops"]) rows.fill(byId(name), [], "Not shown without the view activity (INDEXER_VIEWS).");
+}
+
 function showNetwork(network) {
   const total = network.total;
   showWait(network.waits_for);
@@ -155,6 +166,7 @@ async function readNetwork() {
       const { ok, body, pauseMs } = await ask(`/v1/network?window=${encodeURIComponent(choice.window.value)}`);
       pause = Math.max(pause, pauseMs);
       if (ok) showNetwork(body);
+      else if (body.code === "view_missing") await showWithoutActivity();
       else if (!keyIsMissing && body.code !== "nothing_counted_yet") notice(`The network page failed: ${body.detail}`);
     }
   } catch (error) {

@@ -4,6 +4,7 @@
 use std::thread::available_parallelism;
 
 use skytide_core::config::Config;
+use skytide_core::view::ViewId;
 
 use super::finding::{Finding, bytes};
 use crate::cli::doctor::Service;
@@ -50,15 +51,19 @@ fn memory(
     const CHECK: &str = "memory";
     let (needed, records) = needed(config, service, live_records);
     let counts = matches!(service, Service::Up | Service::Index);
+    let all_views = match config.indexer.views.selected().len() == ViewId::ALL.len() {
+        true => "",
+        false => " (with all views; fewer with INDEXER_VIEWS)",
+    };
     let share = format!("{} ({what})", bytes(limit));
     let need = match records {
         Some(records) => format!(
-            "about {} needed: {records} live records of {RECORD_BYTES} bytes, and caches",
+            "about {} needed: {records} live records of {RECORD_BYTES} bytes{all_views}, and caches",
             bytes(needed)
         ),
         None if counts => format!(
-            "{} needed for caches, and {RECORD_BYTES} bytes for each live record, whose number is \
-             known only while the service runs",
+            "{} needed for caches, and {RECORD_BYTES} bytes for each live record{all_views}, whose \
+             number is known only while the service runs",
             bytes(needed)
         ),
         None => format!("about {} needed for caches", bytes(needed)),
@@ -95,7 +100,7 @@ fn memory_max(
             "set INDEXER_MEMORY_MAX to at most 90% of the memory: counting then stops instead";
         return Some(Finding::warning(CHECK, found, fix));
     };
-    let (needed, _) = needed(config, service, live_records);
+    let (needed, records) = needed(config, service, live_records);
     let found = format!(
         "INDEXER_MEMORY_MAX is {option}: counting stops when the process uses more than {}",
         bytes(bytes_max)
@@ -104,7 +109,11 @@ fn memory_max(
         let found = format!("{found}, and about {} are needed", bytes(needed));
         let fix = "raise INDEXER_MEMORY_MAX, compute fewer views (INDEXER_VIEWS), or count on \
                    several machines (INDEXER_HOSTS)";
-        Finding::problem(CHECK, found, fix)
+        // Without records, most of the need is that caches may grow, which the limit releases.
+        match records {
+            Some(_) => Finding::problem(CHECK, found, fix),
+            None => Finding::warning(CHECK, found, fix),
+        }
     } else if bytes_max > limit / 100 * MEMORY_MAX_PERCENT {
         let found = format!("{found} of {}", bytes(limit));
         let fix = "lower INDEXER_MEMORY_MAX to at most 90% of the memory: a batch in progress and a \
@@ -208,6 +217,10 @@ mod tests {
         let (level, found) = level("none", 1e6);
         assert_eq!(level, Level::Warning);
         assert!(found.contains("kills the process"), "{found}");
+        let mut small = config.clone();
+        small.indexer.memory_max = "1MiB".parse().expect("a limit");
+        let unknown = memory_max(&small, Service::Index, None, 16 << 30);
+        assert_eq!(unknown.map(|it| it.level), Some(Level::Warning));
         let other = memory_max(&config, Service::Serve, None, 16 << 30);
         assert_eq!(other.map(|it| it.found), None, "it has no dataflow");
     }

@@ -23,19 +23,25 @@ pub struct Ops {
     pub delete: u64,
 }
 
-/// The summary of a store at a commit.
+/// The summary of a store at a commit. What belongs to a view that the commit does not have
+/// (`INDEXER_VIEWS`) is `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Summary {
     /// Frames read.
-    pub frames: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frames: Option<u64>,
     /// Operations by collection.
-    pub ops: BTreeMap<String, Ops>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ops: Option<BTreeMap<String, Ops>>,
     /// Events that are not operations: `account`, `identity`, `sync`.
-    pub events: BTreeMap<String, u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub events: Option<BTreeMap<String, u64>>,
     /// Live records by collection.
-    pub live_records: BTreeMap<String, u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub live_records: Option<BTreeMap<String, u64>>,
     /// Frames and records that were dropped, in whole or in part, by reason.
-    pub dropped: BTreeMap<String, u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dropped: Option<BTreeMap<String, u64>>,
     /// Rows by view.
     pub rows: BTreeMap<&'static str, i64>,
     /// The newest committed epoch.
@@ -86,8 +92,15 @@ impl Summary {
             since: committed.since.known().map(Timestamp::rfc3339),
             ..Self::default()
         };
-        summary.read_activity(reader).await?;
-        summary.read_counters(reader).await?;
+        let recipe = committed.recipe.as_ref();
+        // A commit without a recipe has all views: an earlier version made it.
+        let has = |view| recipe.is_none_or(|recipe| recipe.views.contains_key(&view));
+        if has(ViewId::Activity) {
+            summary.read_activity(reader).await?;
+        }
+        if has(ViewId::Counters) {
+            summary.read_counters(reader).await?;
+        }
         Ok(summary)
     }
 
@@ -124,6 +137,9 @@ impl Summary {
     /// minutes, so reading ends at the first key of an hour.
     async fn read_activity(&mut self, reader: &dyn ViewReader) -> Result<(), ExportError> {
         let view = ViewId::Activity;
+        self.ops.get_or_insert_default();
+        self.events.get_or_insert_default();
+        self.live_records.get_or_insert_default();
         let hours = Key::from([Span::Hour as u8].as_slice());
         let mut pages = Pages::new(reader, view, Key::default(), Some(hours));
         while let Some(page) = pages.next().await? {
@@ -142,7 +158,8 @@ impl Summary {
             return;
         }
         if let Some(event) = collection.strip_prefix('#') {
-            self.events.insert(event.to_owned(), row.creates);
+            let events = self.events.get_or_insert_default();
+            events.insert(event.to_owned(), row.creates);
             return;
         }
         let ops = Ops {
@@ -150,21 +167,25 @@ impl Summary {
             update: row.updates,
             delete: row.deletes,
         };
-        self.ops.insert(collection.to_owned(), ops);
-        self.live_records.insert(collection.to_owned(), row.live);
+        let all = self.ops.get_or_insert_default();
+        all.insert(collection.to_owned(), ops);
+        let live = self.live_records.get_or_insert_default();
+        live.insert(collection.to_owned(), row.live);
     }
 
     async fn read_counters(&mut self, reader: &dyn ViewReader) -> Result<(), ExportError> {
         let view = ViewId::Counters;
+        let frames = self.frames.get_or_insert_default();
+        let dropped = self.dropped.get_or_insert_default();
         let mut pages = Pages::new(reader, view, Key::default(), None);
         while let Some(page) = pages.next().await? {
             for row in page {
                 let name: String = row.key.decode().map_err(unreadable(view))?;
                 let row: CounterRow = decode_row(&row.row).map_err(unreadable(view))?;
                 if name == "frames" {
-                    self.frames = row.value;
+                    *frames = row.value;
                 } else if let Some(reason) = name.strip_prefix("dropped/") {
-                    self.dropped.insert(reason.to_owned(), row.value);
+                    dropped.insert(reason.to_owned(), row.value);
                 }
             }
         }

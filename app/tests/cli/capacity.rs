@@ -38,7 +38,9 @@ fn counting_stops_over_the_memory_limit_and_a_restart_with_more_memory_is_exact(
         running.until_logged("memory is over INDEXER_MEMORY_MAX: no further batch is taken");
         // The health check is made once a second, and the wait does not end.
         while !get(&address, "/readyz").contains("\"word\":\"memory\"") {
-            std::thread::yield_now();
+            let metrics = get(&address, "/metrics");
+            assert!(metrics.contains("indexer_memory_waiting 1"), "{start}");
+            assert_runs(&mut running);
         }
         let metrics = get(&address, "/metrics");
         for line in [
@@ -52,15 +54,24 @@ fn counting_stops_over_the_memory_limit_and_a_restart_with_more_memory_is_exact(
         let (code, err) = running.end();
         assert_eq!(code, Some(0), "{start}: {err}");
     }
-    let (running, address) = up("--indexer-memory-max=none");
+    let (mut running, address) = up("--indexer-memory-max=none");
     while !get(&address, "/v1/network").contains("\"frames\":13833") {
-        std::thread::yield_now();
+        let metrics = get(&address, "/metrics");
+        assert!(metrics.contains("indexer_memory_waiting 0"), "{metrics}");
+        assert_runs(&mut running);
     }
     running.signal("-TERM");
     let (code, err) = running.end();
     assert_eq!(code, Some(0), "{err}");
     succeeds(&place.run(&["export", "out"]));
     compare(&place.path().join("out"), "active_accounts_only");
+}
+
+/// Fails if the process has exited: what a test waits for would never come.
+#[cfg(unix)]
+fn assert_runs(running: &mut Running) {
+    let exited = running.0.try_wait().expect("a process");
+    assert_eq!(exited, None, "the process has exited");
 }
 
 #[test]
@@ -88,6 +99,16 @@ fn an_export_has_the_selected_views_only_and_a_typo_gets_a_suggestion() {
             .iter()
             .any(|(other, rows)| other == name && rows == bytes);
         assert!(same && !bytes.is_empty(), "{name} differs");
+    }
+    let summary = |files: &[(String, Vec<u8>)]| {
+        let found = files.iter().find(|(name, _)| name == "summary.json");
+        String::from_utf8(found.expect("a summary").1.clone()).expect("text")
+    };
+    // What belongs to a view that is left out is absent, and not zero.
+    for field in ["frames", "ops", "events", "live_records", "dropped"] {
+        let field = format!("\"{field}\":");
+        let has = [&all, &some].map(|files| summary(files).contains(&field));
+        assert_eq!(has, [true, false], "{field}");
     }
     let ran = place.run_with(&replay, [("INDEXER_VIEWS", "posts,-hashtag")]);
     assert_ne!(ran.code, Some(0), "{ran:?}");

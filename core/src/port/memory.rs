@@ -38,6 +38,15 @@ impl MemoryLimit {
             bytes_max: self.bytes_max,
         }
     }
+
+    /// Returns free memory to the system if a dataflow that waits may not take batches again yet. An
+    /// allocator may have free memory of each thread, so each worker calls this while it waits. See
+    /// [`MemoryMeter::release`] for the time that it takes.
+    pub fn return_free(&self) {
+        if !self.measure().may_resume() {
+            self.meter.return_free();
+        }
+    }
 }
 
 impl fmt::Debug for MemoryLimit {

@@ -7,6 +7,10 @@
 //!                                        └──────────────────────────────────────────┘
 //! ```
 //!
+//! A state may need between 95 and 100 % of the limit all the time. So a wait also ends if memory is
+//! within the limit in two measurements in a row while no batch is in flight. While a batch is in
+//! flight, memory still grows and shrinks with it, and only the 95 % count.
+//!
 //! Batches that were sent are completed and committed. The batch that waits stays in memory, and
 //! nothing further is read from the log, so the log is the only part that grows. It is the position
 //! at which a restart resumes.
@@ -17,7 +21,8 @@
 //! releases the rows of views that are rebuilt.
 //!
 //! In a cluster each process has a limit of its own. Its workers report its memory with their parts
-//! of batches. While the source waits, it requests a report each second.
+//! of batches. While the source waits, it requests a report each second. For it, each worker of each
+//! process first returns the free memory of its own thread.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +37,13 @@ use crate::runtime::batch::End;
 /// Time between two measurements while the source waits.
 const RECHECK: Duration = Duration::from_secs(1);
 
+/// The number of measurements in a row after which memory within the limit ends a wait, if no batch
+/// is in flight.
+const CALM_CHECKS: u32 = 2;
+
+/// The time for which waits are not logged again. Near the limit, one may begin with each batch.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
+
 /// The memory limits of all processes, as the source observes them.
 pub(crate) struct Budget {
     /// The limit of this process.
@@ -45,6 +57,8 @@ pub(crate) struct Budget {
     /// Whether the log has a line about the memory of this restart.
     is_logged: bool,
     waiting: Option<Waiting>,
+    /// When the log got its last line about a wait.
+    logged_at: Option<Instant>,
     metrics: Arc<Metrics>,
 }
 
@@ -52,6 +66,10 @@ pub(crate) struct Budget {
 struct Waiting {
     since: Instant,
     next_check: Instant,
+    /// The number of measurements in a row that were within the limit while no batch was in flight.
+    calm_checks: u32,
+    /// Whether the log has a line about its beginning.
+    is_logged: bool,
 }
 
 impl Budget {
@@ -73,6 +91,7 @@ impl Budget {
             is_restart: true,
             is_logged: false,
             waiting: None,
+            logged_at: None,
             metrics,
         }
     }
@@ -134,38 +153,56 @@ impl Budget {
         let now = Instant::now();
         let waited = now.duration_since(waiting.next_check - RECHECK);
         waiting.next_check = now + RECHECK;
-        let since = waiting.since;
         self.metrics.record_memory_wait(waited);
-        self.on_meter(|meter| meter.return_free()).await;
+        // Caches fill again, and another process may have been the fullest when the wait began.
+        let own = self.limit.as_ref().map(MemoryLimit::measure);
+        if own.is_some_and(|own| !own.may_resume()) {
+            self.on_meter(|meter| meter.release()).await;
+        }
         match self.fullest() {
-            Some((process, memory)) if !memory.may_resume() => {
+            Some((process, memory)) if !self.may_end(memory) => {
                 self.record_excess(process, memory, true);
             }
-            _ => {
-                self.waiting = None;
-                self.metrics.record_memory_excess(None);
-                let waited_seconds = since.elapsed().as_secs();
-                tracing::info!(
-                    target: "skytide::dataflow",
-                    waited_seconds,
-                    "memory is below 95 % of the limit: counting continues"
-                );
-            }
+            _ => self.end_wait(),
         }
     }
 
-    /// Whether a process of the cluster has to report its memory before the wait can end.
-    pub fn needs_reports(&self) -> bool {
-        self.is_waiting() && !self.metrics.remote_memory().is_empty()
+    /// Whether a wait ends if the fullest process uses this much.
+    fn may_end(&mut self, memory: MemoryUse) -> bool {
+        let is_calm = !memory.is_over() && self.metrics.batches_pending.get() == 0;
+        let calm_checks = self.waiting.as_mut().map(|waiting| {
+            waiting.calm_checks = if is_calm { waiting.calm_checks + 1 } else { 0 };
+            waiting.calm_checks
+        });
+        memory.may_resume() || calm_checks >= Some(CALM_CHECKS)
+    }
+
+    fn end_wait(&mut self) {
+        self.metrics.record_memory_excess(None);
+        let ended = self.waiting.take().filter(|waiting| waiting.is_logged);
+        if let Some(Waiting { since, .. }) = ended {
+            tracing::info!(
+                target: "skytide::dataflow",
+                waited_seconds = since.elapsed().as_secs(),
+                "memory is within the limit again: counting continues"
+            );
+        }
     }
 
     fn wait(&mut self, process: usize, memory: MemoryUse) {
         let now = Instant::now();
+        let is_logged = self.logged_at.is_none_or(|at| now - at >= LOG_INTERVAL);
         self.waiting = Some(Waiting {
             since: now,
             next_check: now + RECHECK,
+            calm_checks: 0,
+            is_logged,
         });
         self.record_excess(process, memory, true);
+        if !is_logged {
+            return;
+        }
+        self.logged_at = Some(now);
         let MemoryUse {
             used_bytes,
             bytes_max,

@@ -30,7 +30,7 @@ use skytide_core::port::store::Committed;
 use tokio::sync::Notify;
 
 pub(crate) use keeper::Keeper;
-pub(crate) use plan::Planner;
+pub(crate) use plan::{CutReason, Planner};
 pub(crate) use runs::Base;
 
 use crate::records::{CheckpointId, OpenRuns};

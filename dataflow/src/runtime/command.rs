@@ -20,8 +20,9 @@ pub enum Command {
     Build(Box<BuildCommand>),
     /// Process this worker's part of a batch.
     Feed(BatchInput),
-    /// Report now, with the memory of the process. Workers of the leading process have nothing to
-    /// report: the source measures their memory itself.
+    /// The source waits for memory: return the free memory of this thread, then report the memory of
+    /// the process. Workers of the leading process report nothing: the source measures their memory
+    /// itself.
     Report,
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skytide_core::port::graph::WorkerReport;
-use skytide_core::port::memory::{MemoryExcess, MemoryLimit};
+use skytide_core::port::memory::{MemoryExcess, MemoryLimit, MemoryUse};
 use timely::worker::Worker;
 use tokio_util::sync::CancellationToken;
 
@@ -84,27 +84,21 @@ struct OwnMemory {
 }
 
 impl OwnMemory {
-    /// Adds the memory to a report, and records whether it is over the limit: process 0 then takes
-    /// no further batch.
-    fn add_to(&self, report: WorkerReport) -> Box<WorkerReport> {
+    /// Measures the memory, and records whether it is over the limit. With `waits`, process 0 takes
+    /// no batch meanwhile: then the memory is recorded until it allows that again.
+    fn measure(&self, waits: bool) -> Option<MemoryUse> {
         let memory = self.limit.as_ref().map(MemoryLimit::measure);
-        let excess = memory.filter(|memory| memory.is_over());
-        let excess = excess.map(|memory| MemoryExcess {
+        let is_excess = |memory: &MemoryUse| match waits {
+            true => !memory.may_resume(),
+            false => memory.is_over(),
+        };
+        let excess = memory.filter(is_excess).map(|memory| MemoryExcess {
             process: self.process,
             memory,
-            waits: true,
+            waits,
         });
         self.metrics.record_memory_excess(excess);
-        Box::new(WorkerReport { memory, ..report })
-    }
-
-    /// Returns free memory to the system if the process is over its limit. Process 0 waits
-    /// meanwhile.
-    fn return_free(&self) {
-        let limit = self.limit.as_ref();
-        if let Some(limit) = limit.filter(|limit| limit.measure().is_over()) {
-            limit.meter.return_free();
-        }
+        memory
     }
 }
 
@@ -134,10 +128,15 @@ fn execute_commands(
         let BatchInput { segments, end, cut } = match command {
             Command::Feed(input) => input,
             Command::Report => {
-                memory.return_free();
+                // The source requests reports only while it waits.
+                if let Some(limit) = &memory.limit {
+                    limit.return_free();
+                }
                 log.report_now(worker);
                 if let Some(report) = log.take_report() {
-                    mailbox.send_reply(leader, Reply::Report(memory.add_to(report)));
+                    let memory = memory.measure(true);
+                    let report = Box::new(WorkerReport { memory, ..report });
+                    mailbox.send_reply(leader, Reply::Report(report));
                 }
                 log.switch(worker, Activity::WaitForBatch);
                 continue;
@@ -162,7 +161,9 @@ fn execute_commands(
             };
             let output = BatchOutput { end, changes };
             log.report_if_due(worker);
-            let report = log.take_report().map(|report| memory.add_to(report));
+            let memory = memory.measure(false);
+            let report = log.take_report();
+            let report = report.map(|report| Box::new(WorkerReport { memory, ..report }));
             mailbox.send_reply(leader, Reply::Batch(output, stats.take(), report));
         }
         if let Some(cut) = cut {

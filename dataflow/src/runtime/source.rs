@@ -18,7 +18,7 @@ use crate::metrics::Metrics;
 use crate::records::{Names, SHARDS};
 use crate::runtime::batch::{Batch, End, Epochs, WholeEpoch};
 use crate::runtime::budget::Budget;
-use crate::runtime::checkpoint::{Cut, Planner};
+use crate::runtime::checkpoint::{Cut, CutReason, Planner};
 use crate::runtime::command::{BatchInput, Command};
 use crate::runtime::restore::Restore;
 
@@ -141,11 +141,11 @@ impl Source {
                 biased;
                 () = stop.cancelled() => return Ok(()),
                 is_open = has_room(&self.workers[0]), if can_send => {
-                    if !is_open {
-                        return Ok(());
-                    }
-                    if let Some(end) = &end && !self.budget.admits(end).await {
-                        continue;
+                    let admitted = if is_open { self.admits(end).await } else { None };
+                    match admitted {
+                        None => return Ok(()), // stopped, or a worker has ended
+                        Some(false) => continue,
+                        Some(true) => {}
                     }
                     let batch = std::mem::replace(&mut batch, Batch::new(self.workers.len()));
                     newest = end;
@@ -232,7 +232,7 @@ impl Source {
         self.metrics.queues.batches.add(events, bytes);
         let cut = self.planner.as_mut().and_then(|planner| {
             planner.count_events(&end);
-            planner.next_cut(&end, false)
+            planner.next_cut(&end, CutReason::Batch)
         });
         for (worker, segments) in self.workers.iter().zip(batch.into_segments()) {
             let cut = cut.clone();
@@ -244,10 +244,20 @@ impl Source {
         true
     }
 
-    /// Requests a report from each worker of another process, unless some queue is full: then the
-    /// worker processes a batch, and its reply has a report.
+    /// Whether memory allows the batch that ends at `end`; `None` if the source is stopped first.
+    /// Releasing memory may take some seconds.
+    async fn admits(&mut self, end: Option<End>) -> Option<bool> {
+        let Some(end) = end else {
+            return Some(true);
+        };
+        let stop = self.stop.clone();
+        stop.run_until_cancelled(self.budget.admits(&end)).await
+    }
+
+    /// While the source waits, requests a report from each worker, unless some queue is full: then
+    /// the worker processes a batch, and its reply has a report.
     fn request_reports(&self) {
-        if !self.budget.needs_reports() {
+        if !self.budget.is_waiting() {
             return;
         }
         let slots = self.workers.iter().map(mpsc::Sender::try_reserve);
@@ -261,10 +271,14 @@ impl Source {
     /// further batch until a checkpoint allows trimming the log. Returns `false` if a worker has
     /// ended.
     async fn cut_without_batch(&mut self, newest: Option<End>) -> bool {
+        let reason = match self.budget.is_waiting() {
+            true => CutReason::FullLogAndMemory,
+            false => CutReason::FullLog,
+        };
         let planner = self.planner.as_mut();
         let cut: Option<(End, Cut)> = planner
             .zip(newest)
-            .and_then(|(planner, end)| Some((end, planner.next_cut(&end, true)?)));
+            .and_then(|(planner, end)| Some((end, planner.next_cut(&end, reason)?)));
         let Some((end, cut)) = cut else {
             return true;
         };

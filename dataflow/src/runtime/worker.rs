@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use skytide_core::port::memory::MemoryLimit;
 use timely::worker::Worker;
 use tokio::sync::mpsc;
 
@@ -37,6 +38,8 @@ pub(crate) struct LeaderWorker {
     pub liveness: Arc<Liveness>,
     /// Whether the worker logs its operators.
     pub logs_operators: bool,
+    /// The limit on the memory of this process.
+    pub memory: Option<MemoryLimit>,
 }
 
 /// A worker of another process, as the leading process sees it.
@@ -96,7 +99,11 @@ impl LeaderWorker {
                     let graph = graph.as_mut().expect("the first command builds the graph");
                     self.process(worker, graph, log, input)?;
                 }
-                Command::Report => {}
+                Command::Report => {
+                    if let Some(memory) = &self.memory {
+                        memory.return_free();
+                    }
+                }
             }
             if let Some(mailbox) = mailbox {
                 log.switch(worker, Activity::Step);

@@ -60,3 +60,36 @@ async fn an_event_during_a_lookup_ends_its_result() {
     resolve(&state, "ana.dev").await;
     assert_eq!(network.lookups(), 2, "the first result is not used again");
 }
+
+#[tokio::test(start_paused = true)]
+async fn without_the_view_of_claims_nothing_stays_verified_and_nothing_is_denied() {
+    let mut world = World::empty();
+    world.left_out = vec![ViewId::Handles];
+    let rows = [(ANA, "ana.dev"), (BEA, "bea.dev")];
+    let rows = rows.map(|(it, handle)| row(&did(it), &account(handle, "")));
+    world.commit(&[(ViewId::Accounts, rows.to_vec())]).await;
+    let network = Network::of(&[("ana.dev", ANA), ("bea.dev", BEA)]);
+    let state = with_profile(&world, Some("ana.dev"))
+        .await
+        .with_resolver(network.clone());
+    // Another account may have claimed the handle since the profile was fetched.
+    let by_network = found(ANA, "network", true, "");
+    assert_eq!(resolve(&state, "ana.dev").await, by_network);
+    assert_eq!(resolve(&state, "bea.dev").await.1, "network");
+    for account in [ANA, BEA] {
+        assert!(!handle_verified(&state, account).await, "{account}");
+    }
+    // No claim can end the cached lookup, so it ends soon by itself.
+    resolve(&state, "ana.dev").await;
+    assert_eq!(network.lookups(), 2);
+    tokio::time::advance(Duration::from_secs(31)).await;
+    resolve(&state, "ana.dev").await;
+    assert_eq!(network.lookups(), 3);
+    let (status, answer) = get_json(state.clone(), "/v1/actors/nobody.dev").await;
+    assert_eq!(
+        (status.as_u16(), &answer["code"]),
+        (503, &json!("view_missing"))
+    );
+    let detail = answer["detail"].as_str().unwrap_or_default();
+    assert!(detail.contains("the view handles "), "{detail}");
+}

@@ -46,25 +46,32 @@ pub async fn print(
 
 fn head(summary: &Summary, replayed: &ReplayResult) -> String {
     let seconds = replayed.duration.as_secs_f64();
-    let frames = HumanCount(summary.frames);
+    let frames = match summary.frames {
+        Some(0) => return format!("\nno frames, in {seconds:.1} s\n"),
+        Some(frames) => format!("{} frames", HumanCount(frames)),
+        None => "an unknown number of frames (INDEXER_VIEWS leaves counters out)".to_owned(),
+    };
     match (&summary.since, &summary.time) {
-        _ if summary.frames == 0 => format!("\nno frames, in {seconds:.1} s\n"),
         (Some(since), Some(time)) => {
-            format!("\n{frames} frames from {since} to {time}, in {seconds:.1} s\n")
+            format!("\n{frames} from {since} to {time}, in {seconds:.1} s\n")
         }
-        _ => format!("\n{frames} frames, none with a readable time, in {seconds:.1} s\n"),
+        _ => format!("\n{frames}, none with a readable time, in {seconds:.1} s\n"),
     }
 }
 
 fn operations(summary: &Summary) -> String {
     let mut rows = vec![["", "created", "updated", "deleted", "live"].map(str::to_owned)];
-    for (collection, ops) in &summary.ops {
-        let live = summary.live_records.get(collection).copied();
+    let Some(all) = &summary.ops else {
+        return String::new(); // not computed
+    };
+    for (collection, ops) in all {
+        let live = summary.live_records.as_ref();
+        let live = live.and_then(|live| live.get(collection).copied());
         let counts = [ops.create, ops.update, ops.delete, live.unwrap_or_default()];
         let [create, update, delete, live] = counts.map(|it| HumanCount(it).to_string());
         rows.push([collection.clone(), create, update, delete, live]);
     }
-    for (event, count) in &summary.events {
+    for (event, count) in summary.events.iter().flatten() {
         let count = HumanCount(*count).to_string();
         rows.push([
             format!("#{event}"),
@@ -78,7 +85,7 @@ fn operations(summary: &Summary) -> String {
 }
 
 fn dropped(summary: &Summary) -> String {
-    let rows = summary.dropped.iter();
+    let rows = summary.dropped.iter().flatten();
     let rows: Vec<_> = rows
         .map(|(reason, count)| [reason.clone(), HumanCount(*count).to_string()])
         .collect();

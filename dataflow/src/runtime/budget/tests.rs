@@ -28,7 +28,7 @@ struct Meter {
     /// What `release` releases.
     releasable_bytes: AtomicU64,
     releases: AtomicU64,
-    /// Notified when free memory is returned, which only happens while the source waits.
+    /// Notified when only free memory is returned: by workers while the source waits.
     returned: Notify,
 }
 
@@ -107,6 +107,7 @@ async fn a_restart_and_the_first_batch_after_it_are_not_stopped() {
 async fn a_wait_lasts_until_memory_is_below_95_percent_of_the_limit() {
     let (meter, metrics) = (Meter::with(LIMIT), Arc::new(Metrics::default()));
     let mut budget = counting(&meter, 1, &metrics).await;
+    metrics.batches_pending.set(1);
     assert!(budget.admits(&end(2)).await, "the limit may be reached");
     assert_eq!(metrics.memory_excess(), None);
     meter.set(LIMIT + 1);
@@ -122,7 +123,8 @@ async fn a_wait_lasts_until_memory_is_below_95_percent_of_the_limit() {
     }
     assert_eq!(started.elapsed(), RECHECK * 3);
     assert!(budget.admits(&end(3)).await);
-    assert_eq!(meter.releases.load(Ordering::SeqCst), 1);
+    // Once when the wait began, and twice while memory did not allow batches.
+    assert_eq!(meter.releases.load(Ordering::SeqCst), 3);
 }
 
 #[tokio::test(start_paused = true)]
@@ -157,13 +159,57 @@ async fn a_follower_over_its_limit_stops_the_source_until_it_reports_less() {
     assert!(!budget.admits(&end(2)).await);
     let process = metrics.memory_excess().map(|it| it.process);
     assert_eq!(process, Some(2), "workers 4 and 5 are those of process 2");
-    assert!(budget.needs_reports());
     assert_eq!(meter.releases.load(Ordering::SeqCst), 0);
     budget.recheck().await;
     assert!(budget.is_waiting());
+    assert_eq!(meter.releases.load(Ordering::SeqCst), 0);
     report(4, 300);
     budget.recheck().await;
-    assert!(!budget.is_waiting() && !budget.needs_reports());
+    assert!(!budget.is_waiting());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_without_a_batch_in_flight_ends_once_memory_stays_within_the_limit() {
+    let (meter, metrics) = (Meter::with(LIMIT + 1), Arc::new(Metrics::default()));
+    let mut budget = counting(&meter, 1, &metrics).await;
+    metrics.batches_pending.set(1);
+    assert!(!budget.admits(&end(2)).await);
+    // The memory in use, whether a batch is in flight, and whether the source waits afterwards.
+    let checks = [
+        (980, 1, true),
+        (980, 1, true),
+        (980, 0, true),
+        (LIMIT + 1, 0, true),
+        (980, 0, true),
+        (LIMIT, 0, false),
+    ];
+    for (check, (used, in_flight, waits)) in checks.into_iter().enumerate() {
+        meter.set(used);
+        metrics.batches_pending.set(in_flight);
+        budget.recheck().await;
+        assert_eq!(budget.is_waiting(), waits, "check {check}");
+        assert_eq!(metrics.memory_excess().is_some(), waits, "check {check}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn caches_that_filled_again_are_released_during_a_wait() {
+    let (meter, metrics) = (Meter::with(LIMIT + 1), Arc::new(Metrics::default()));
+    let mut budget = counting(&meter, 1, &metrics).await;
+    assert!(!budget.admits(&end(2)).await);
+    meter.releasable_bytes.store(500, Ordering::SeqCst);
+    budget.recheck().await;
+    assert!(!budget.is_waiting());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_returns_free_memory_unless_the_source_may_continue() {
+    for (used, returns) in [(949, false), (950, true), (LIMIT, true), (LIMIT + 1, true)] {
+        let meter = Meter::with(used);
+        meter.limit().expect("a limit").return_free();
+        let returned = tokio::time::timeout(Duration::ZERO, meter.returned.notified()).await;
+        assert_eq!(returned.is_ok(), returns, "{used} bytes");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -245,12 +291,21 @@ async fn source(
     (source, commands)
 }
 
-/// The epoch at the end of the next batch.
+/// The epoch at the end of the next batch, after any requests to return free memory.
 async fn next_batch(commands: &mut mpsc::Receiver<Command>) -> Option<u64> {
-    match commands.recv().await? {
-        Command::Feed(BatchInput { end, .. }) => Some(end.epoch.0),
-        Command::Build(_) | Command::Report => None,
+    loop {
+        match commands.recv().await? {
+            Command::Feed(BatchInput { end, .. }) => return Some(end.epoch.0),
+            Command::Build(_) => return None,
+            Command::Report => {}
+        }
     }
+}
+
+/// Waits until the source requests that the worker returns free memory.
+async fn report_requested(commands: &mut mpsc::Receiver<Command>) {
+    let command = commands.recv().await;
+    assert!(matches!(command, Some(Command::Report)), "{command:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -264,9 +319,8 @@ async fn the_source_sends_no_batch_while_it_waits_and_continues_with_the_next_on
     assert_eq!(next_batch(&mut commands).await, Some(1));
     // It waits for as long as the memory is in use, and measures once a second.
     for _ in 0..5 {
-        meter.returned.notified().await;
+        report_requested(&mut commands).await;
     }
-    assert!(commands.try_recv().is_err());
     assert!(metrics.memory_excess().is_some_and(|it| it.waits));
     meter.set(100);
     for epoch in 2..=4 {
@@ -286,7 +340,7 @@ async fn a_source_that_waits_stops_at_once() {
     let stop = source.stop.clone();
     let running = tokio::spawn(source.run());
     assert_eq!(next_batch(&mut commands).await, Some(1));
-    meter.returned.notified().await;
+    report_requested(&mut commands).await;
     let stopped = Instant::now();
     stop.cancel();
     running.await.expect("no panic").expect("no error");

@@ -47,10 +47,25 @@ pub(crate) struct ActiveCheckpoint {
     base: Option<CheckpointId>,
 }
 
+/// Why a cut may be made now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CutReason {
+    /// A batch ends.
+    Batch,
+    /// The log is full, and there may be no further batch until a checkpoint allows trimming it. So
+    /// the cut has all remaining shards.
+    FullLog,
+    /// The log is full, and the source waits for memory. The cut has no more shards than that of a
+    /// batch, and is not made before the previous one is written, because its parts are in memory
+    /// meanwhile. The keeper requests the next one a second later.
+    FullLogAndMemory,
+}
+
 impl Planner {
-    /// The cut to make at the end of this batch. If the log is full, the cut has all remaining
-    /// shards, because there may be no further batch until a checkpoint allows trimming the log.
-    pub fn next_cut(&mut self, end: &End, log_is_full: bool) -> Option<Cut> {
+    /// The cut to make at the end of this batch.
+    pub fn next_cut(&mut self, end: &End, reason: CutReason) -> Option<Cut> {
+        let log_is_full = reason != CutReason::Batch;
+        let takes_all = reason == CutReason::FullLog;
         let gate = &self.gate;
         if gate.failed.swap(false, Ordering::AcqRel) {
             self.active = None;
@@ -77,10 +92,10 @@ impl Planner {
         let count = self.shards_per_cut();
         let active = self.active.as_mut()?;
         let remaining = &mut active.remaining;
-        if !log_is_full && self.gate.pending_parts.load(Ordering::Acquire) > 0 {
+        if !takes_all && self.gate.pending_parts.load(Ordering::Acquire) > 0 {
             return None;
         }
-        let count = if log_is_full { SHARDS } else { count };
+        let count = if takes_all { SHARDS } else { count };
         let shards = remaining.start..remaining.end.min(remaining.start + count);
         remaining.start = shards.end;
         let cut = Cut {
@@ -121,5 +136,56 @@ impl Planner {
         let reported = end.epoch > self.after || log_is_full && end.epoch == self.after;
         let free = !self.gate.in_progress.load(Ordering::Acquire);
         due && reported && free && end.epoch > self.gate.newest_complete()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use skytide_core::id::Seq;
+    use skytide_core::time::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn a_full_log_cuts_few_shards_at_a_time_while_the_source_waits_for_memory() {
+        let (checkpoint_events, _events) = mpsc::unbounded_channel();
+        let gate = Arc::<CutGate>::default();
+        gate.request();
+        let mut planner = Planner {
+            gate: gate.clone(),
+            checkpoint_events,
+            events_max: None,
+            shards_per_cut: Some(24),
+            metrics: Arc::default(),
+            after: Epoch(1),
+            attempts: 0,
+            active: None,
+            events: 0,
+        };
+        let end = End {
+            epoch: Epoch(1),
+            time: Timestamp(1),
+            since: Timestamp(1),
+            log_seq: Seq(1),
+            hash: 0,
+            restored: false,
+            events: 1,
+            bytes: 1,
+            epochs: 1,
+        };
+        let mut cut = |reason| {
+            let cut = planner.next_cut(&end, reason);
+            cut.map(|cut| (cut.shards, cut.last))
+        };
+        assert_eq!(cut(CutReason::FullLogAndMemory), Some((0..24, false)));
+        gate.part_sent();
+        assert_eq!(
+            cut(CutReason::FullLogAndMemory),
+            None,
+            "a part is in memory"
+        );
+        gate.part_written();
+        assert_eq!(cut(CutReason::FullLogAndMemory), Some((24..48, false)));
+        assert_eq!(cut(CutReason::FullLog), Some((48..SHARDS, true)));
     }
 }
