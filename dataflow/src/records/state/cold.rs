@@ -85,7 +85,7 @@ impl Cold {
 /// Damaged state of this program stops it: counts would be wrong from then on.
 fn intact<T>(read: Result<T, ColdError>) -> T {
     read.unwrap_or_else(|error| {
-        let causes = std::iter::successors(error.source(), |it| it.source());
+        let causes = std::iter::successors(error.source(), |&it| it.source());
         let causes: String = causes.map(|it| format!(": {it}")).collect();
         panic!("cannot read live records from a checkpoint: {error}{causes}")
     })

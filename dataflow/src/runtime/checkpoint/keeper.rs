@@ -186,10 +186,10 @@ impl Keeper {
             Ok(manifest) => {
                 self.set_base(Base::of(&manifest, unfinished.attempt));
                 self.open_runs().await;
-                self.verify_runs(progress).await;
                 self.gate.set_newest_complete(unfinished.first.epoch);
                 progress.unfinished = None;
                 progress.failures = 0;
+                self.verify_runs(progress).await;
                 self.gate.in_progress.store(false, Ordering::Release);
                 Some(Duration::MAX)
             }

@@ -287,7 +287,7 @@ pub(super) fn of_base(error: BoxError) -> BoxError {
 
 impl fmt::Display for BaseError {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(to)
+        fmt::Display::fmt(&self.0, to)
     }
 }
 
@@ -316,7 +316,7 @@ impl BaseState {
         let state = inner.downcast_ref::<StateError>();
         let is_damaged = matches!(checkpoint, Some(CheckpointError::Damaged { .. }))
             || matches!(state, Some(StateError::Damaged { .. }));
-        let causes = std::iter::successors(Some(inner), |it| it.source());
+        let causes = std::iter::successors(Some(inner), |&it| it.source());
         let is_full = causes
             .filter_map(|it| it.downcast_ref::<io::Error>())
             .any(|it| {

@@ -19,7 +19,7 @@ use crate::types::SuppressedRows;
 const NOON: u64 = 20_000 * 86_400_000 + 43_200_000;
 
 /// All structures of a worker, by name.
-const EXPECTED: [&str; 42] = [
+const EXPECTED: [&str; 43] = [
     "accounts.rows",
     "accounts.updates",
     "activity.stash",

@@ -224,12 +224,12 @@ fn did_of(number: u64) -> Did {
 fn posts_that_are_gone_before_the_first_cut_after_a_restart_stay_gone() {
     let mut next = crate::testing::random(1);
     let mut ops = |action: Action, number: u64| {
-        let post = || b"\xa1\x64tags\x81\x66t00000".to_vec().into();
+        let post = b"\xa1\x64tags\x81\x66t00000".to_vec();
         Op {
             collection: POST.parse().expect("it is an NSID"),
             rkey: Tid(number).into(),
             action,
-            record: (action != Action::Delete).then(post),
+            record: (action != Action::Delete).then(|| post.into()),
             ..random_op(&mut next, number)
         }
     };

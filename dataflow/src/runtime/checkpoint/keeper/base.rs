@@ -54,8 +54,8 @@ impl Keeper {
                      checkpoint contains everything",
                     error.as_ref(),
                 );
-                self.check_base(progress, BaseState::of(error.as_ref()))
-                    .await;
+                let state = BaseState::of(error.as_ref());
+                self.check_base(progress, state).await;
             }
         }
     }
