@@ -18,6 +18,7 @@ mod simnet;
 mod top;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use skytide_core::config::UnknownOption;
 use tokio_util::sync::CancellationToken;
@@ -28,11 +29,13 @@ use crate::failure::Failure;
 use crate::notify;
 use crate::shutdown;
 
+/// How long blocking threads may continue after the services have stopped. Then the process exits,
+/// which interrupts their writes.
+const THREADS_MAX: Duration = Duration::from_secs(1);
+/// These threads may use at most this part of the shutdown time: a tenth.
+const THREADS_FRACTION: u32 = 10;
+
 /// Runs a command and returns the exit code.
-///
-/// The threads of the runtime continue until the process exits. Shutting the runtime down would
-/// cancel the background tasks of the drivers in the middle, and a task that then polls a timer
-/// panics (<https://github.com/tokio-rs/tokio/issues/5776>).
 ///
 /// # Errors
 ///
@@ -46,7 +49,13 @@ pub fn run(invocation: Invocation) -> Result<ExitCode, Failure> {
     let shutdown_max = invocation.config().process.shutdown_max.0;
     let stop = shutdown::on_signal(shutdown_max);
     let code = runtime.block_on(dispatch(invocation, stop));
-    std::mem::forget(runtime);
+    // The shutdown drops what the remaining tasks hold, so that the store is closed in order. It
+    // cancels the tasks of the drivers in the middle, and one that then polls a timer panics
+    // (https://github.com/tokio-rs/tokio/issues/5776), which is no failure of the command.
+    std::panic::set_hook(Box::new(|panic| {
+        tracing::debug!("while the runtime shuts down: {panic}")
+    }));
+    runtime.shutdown_timeout(THREADS_MAX.min(shutdown_max / THREADS_FRACTION));
     code
 }
 

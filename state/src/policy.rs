@@ -6,7 +6,8 @@ use std::ops::Range;
 ///
 /// A run belongs to a tier by its size: each tier is `runs_max` times as large as the previous
 /// tier. So an entry is written once a tier, and a lookup checks the filters of fewer than
-/// `runs_max` runs a tier (size-tiered compaction: <https://cassandra.apache.org/doc/latest/cassandra/managing/operating/compaction/stcs.html>).
+/// `runs_max` runs a tier. This is size-tiered compaction:
+/// <https://cassandra.apache.org/doc/latest/cassandra/managing/operating/compaction/stcs.html>.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MergePolicy {
     /// Number of adjacent runs of one tier that are merged, at least 2.

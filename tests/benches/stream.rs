@@ -4,7 +4,8 @@
 //! | what | how |
 //! |---|---|
 //! | operations | of 16 events, 15 write a record and one deletes an earlier one: after 16 events to 1.6 million, once each |
-//! | records | posts 13 % (46 % of them replies, 8 % quotes, 15 % with a hashtag, 10 % with a link), likes 67 %, reposts 11 %, follows 7 %, blocks, profiles, others |
+//! | records | posts 13 %, likes 67 %, reposts 11 %, follows 7 %, blocks, profiles, others |
+//! | posts | 46 % are replies, 8 % quotes, 15 % have a hashtag, 10 % a link |
 //! | accounts | one for 50 events; 60 % of the records are by any account, 40 % by Zipf with exponent 1 |
 //! | subjects | posts that exist or existed: 93 % younger than two days, log-uniform by age; 60 % by Zipf |
 //! | time | an event is as far from the next one as from the previous one |

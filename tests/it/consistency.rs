@@ -189,7 +189,11 @@ async fn get(address: std::net::SocketAddr, path: &str) -> Value {
 async fn read_while_committing(store: Arc<dyn ViewStore>, commits: u64) {
     let term = store.lead().await.expect("a term").term;
     let commit = async |epoch: u64| {
-        let committed = committed(epoch);
+        let mut committed = committed(epoch);
+        if let Some(recipe) = &mut committed.recipe {
+            // An answer needs its view in the commit.
+            recipe.views = ViewId::ALL.iter().map(|it| (*it, it.version())).collect();
+        }
         store
             .begin(term, committed.epoch.into())
             .await
