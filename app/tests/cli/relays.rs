@@ -39,18 +39,8 @@ fn until_counted(address: &str, seq: u64) {
     while metric(address, "skytide_ingest_seq ") != Some(seq) {
         std::thread::yield_now();
     }
-    // The number of the epoch is set after that of the frame, so it may still be the previous one:
-    // it counts once it stays the same in several answers.
-    let (mut known, mut same) = (None, 0);
-    while same < 5 {
-        let epoch = metric(address, "skytide_ingest_epoch ");
-        let is_counted = metric(address, "indexer_epoch ") >= epoch;
-        same = if is_counted && epoch == known {
-            same + 1
-        } else {
-            0
-        };
-        known = epoch;
+    let epoch = metric(address, "skytide_ingest_epoch ");
+    while metric(address, "indexer_epoch ") < epoch {
         std::thread::yield_now();
     }
 }
