@@ -53,7 +53,7 @@ pub fn run(invocation: Invocation) -> Result<ExitCode, Failure> {
     // cancels the tasks of the drivers in the middle, and one that then polls a timer panics
     // (https://github.com/tokio-rs/tokio/issues/5776), which is no failure of the command.
     std::panic::set_hook(Box::new(|panic| {
-        tracing::debug!("while the runtime shuts down: {panic}")
+        tracing::debug!("while the runtime shuts down: {panic}");
     }));
     runtime.shutdown_timeout(THREADS_MAX.min(shutdown_max / THREADS_FRACTION));
     code
