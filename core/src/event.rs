@@ -14,10 +14,12 @@
 //!
 //! The encoding is one CBOR map per message. `docs/log.md` documents it.
 
+mod origin;
 mod reason;
 mod sources;
 mod wire;
 
+pub use origin::Origin;
 pub use reason::DropReason;
 pub use sources::{
     Gap, GapCause, OTHER_SOURCES_MAX, OpenGap, SourcePosition, Sources, TICK_GAPS_MAX,
@@ -71,6 +73,10 @@ pub enum Body {
         /// [`Handle::INVALID`](crate::id::Handle::INVALID). In logs of older versions it is
         /// unchanged from the relay.
         handle: Option<Box<str>>,
+        /// When the account's host sent the event, as the frame claims. `None` if the frame has no
+        /// readable time or, on a live stream, one more than five minutes after the machine's
+        /// clock; also in logs of older versions.
+        sent: Option<Timestamp>,
     },
     /// The hosting status of the account was announced (`#account`).
     Account {
@@ -79,6 +85,8 @@ pub enum Body {
         /// The reason if not active, as received: `deleted`, `deactivated`, `takendown`,
         /// `suspended`, ...
         status: Option<Box<str>>,
+        /// As for an identity.
+        sent: Option<Timestamp>,
     },
     /// The repo is at a new revision, but the log does not contain all operations that led to it.
     Moved {
@@ -180,7 +188,7 @@ impl Event {
                 let record = op.record.as_deref().map_or(0, <[u8]>::len);
                 record + op.collection.as_str().len() + op.rkey.heap_bytes()
             }
-            Body::Identity { handle } => handle.as_deref().map_or(0, str::len),
+            Body::Identity { handle, .. } => handle.as_deref().map_or(0, str::len),
             Body::Account { status, .. } => status.as_deref().map_or(0, str::len),
             Body::Moved { .. } => 0,
         };

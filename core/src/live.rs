@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::event::Origin;
 use crate::id::{Collection, Did, PostKey, Rkey, Tid};
 use crate::time::{Minute, Timestamp};
 use crate::view::{ActivityKey, ActivityRow, Span};
@@ -18,8 +19,12 @@ pub struct LiveAccount {
     pub out_of_sync: bool,
     /// The newest `#identity` that changed something: its handle, if any, and its network time.
     pub identity: Option<(Option<Box<str>>, Timestamp)>,
+    /// Where that `#identity` came from; `None` if an older version stored it.
+    pub identity_origin: Option<Origin>,
     /// The newest `#account`: whether the account is active, and the text of its status.
     pub status: Option<(bool, Option<Box<str>>)>,
+    /// Where that `#account` came from; `None` if an older version stored it.
+    pub status_origin: Option<Origin>,
     /// The newest minute of an operation.
     pub last_seen: Option<Minute>,
     /// The rows of `activity` that count the account: all time, and the open hour and minute.

@@ -17,7 +17,7 @@ use crate::sizes::{HeapSize, vec_bytes};
 
 /// A fact about a live record, an account or an event. Each visible live record gives at most one
 /// fact of the first seven kinds.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fact {
     /// A live like.
     Like(Reaction),
@@ -53,7 +53,7 @@ pub enum Fact {
 }
 
 /// A part of what is missing from the counts.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CoverageFact {
     /// Rows of a restored checkpoint.
     Restored(Vec<(CoverageKey, CoverageRow)>),
@@ -64,7 +64,7 @@ pub enum CoverageFact {
 }
 
 /// What a tick says of missing events.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TickCoverage {
     /// The number of its epoch, which orders the ticks of a batch.
     pub epoch: u64,
@@ -106,7 +106,7 @@ const MISSING_SEQS: &str = "missing_seqs";
 pub const DROPPED_PREFIX: &str = "dropped/";
 
 /// A like or a repost.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reaction {
     /// The account that wrote the record.
     pub author: Did,
@@ -117,7 +117,7 @@ pub struct Reaction {
 }
 
 /// A follow or a block.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Edge {
     /// The account that wrote the record.
     pub author: Did,
@@ -156,7 +156,7 @@ impl Subject {
 
 /// A post. Its lists and texts are within the [`limits`](skytide_core::limits), so any post gives
 /// each view a bounded number of updates.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Post {
     /// The address of the post.
     pub key: PostKey,
@@ -196,7 +196,7 @@ impl Post {
 }
 
 /// A profile.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Profile {
     /// The account of the profile.
     pub did: Did,

@@ -16,6 +16,7 @@
 //! state by shard (`saved`).
 
 mod activity;
+mod announcement;
 mod content;
 mod names;
 mod open_runs;
@@ -30,12 +31,13 @@ mod table;
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use skytide_core::event::{Body, DropReason, Event, Host, Op};
+use skytide_core::event::{Body, DropReason, Event, Host, Op, Origin};
 use skytide_core::id::{Cursor, Did};
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::rc::SharedStream;
 
+use announcement::Announced;
 #[cfg(test)]
 pub(crate) use content::{Content, RecordRef};
 pub(crate) use names::Names;
@@ -142,13 +144,17 @@ fn apply(state: &mut LiveRecords, commit: &mut Option<Commit>, event: Event) {
                 state.drop_one(DropReason::RevRepeated);
             }
         }
-        Body::Identity { handle } => {
-            state.count_event("#identity", &did, minute);
-            state.identity(&did, handle.as_deref(), time);
+        Body::Identity { handle, sent } => {
+            let origin = Origin::new(&host, sent);
+            state.identity(&did, handle.as_deref(), Announced { time, origin });
         }
-        Body::Account { active, status } => {
-            state.count_event("#account", &did, minute);
-            state.account(&did, active, status);
+        Body::Account {
+            active,
+            status,
+            sent,
+        } => {
+            let origin = Origin::new(&host, sent);
+            state.account(&did, active, status, Announced { time, origin });
         }
         Body::Moved { rev, why } => state.moved(&did, minute, rev, why),
     }

@@ -68,7 +68,7 @@ impl Ledger {
                         self.operation(event, op, content);
                     }
                 }
-                Body::Account { active, status } => {
+                Body::Account { active, status, .. } => {
                     let deleted = status.as_deref() == Some("deleted");
                     self.account(&event.did, *active, deleted);
                 }

@@ -140,7 +140,10 @@ fn identity(
         did,
         bytes,
         kind: "#identity",
-        body: Body::Identity { handle },
+        body: Body::Identity {
+            handle,
+            sent: Some(context.plan.stamp),
+        },
     };
     context.single_event(world, event)
 }
@@ -160,7 +163,11 @@ fn account_status(
         did,
         bytes,
         kind: "#account",
-        body: Body::Account { active, status },
+        body: Body::Account {
+            active,
+            status,
+            sent: Some(context.plan.stamp),
+        },
     };
     context.single_event(world, event)
 }

@@ -232,7 +232,7 @@ impl Stream {
         let (did, body) = match deed {
             Deed::Handle(account) => {
                 let handle = Some(format!("account-{account}.example.com").into());
-                (Self::did(account), Body::Identity { handle })
+                (Self::did(account), Body::Identity { handle, sent: None })
             }
             Deed::Write(record) => {
                 let bytes = encoder.encode(self, record.kind);

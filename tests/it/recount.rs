@@ -272,6 +272,7 @@ fn worlds_reach_every_intended_case() {
     }
     let reasons = [
         "rev_repeated",
+        "announcement_repeated",
         "delete_unknown",
         "record_missing",
         "record_cbor",

@@ -71,11 +71,13 @@ pub fn event(number: u64) -> Message {
     let body = Body::Account {
         active: number.is_multiple_of(2),
         status: Some("x".repeat(150 + number as usize % 50).into()),
+        sent: Some(Timestamp(1_783_175_886_000 + number)),
     };
     let body = match number % 3 {
         0 => body,
         1 => Body::Identity {
             handle: Some(format!("{}.example", "h".repeat(200)).into()),
+            sent: None,
         },
         _ => Body::Moved {
             rev: Tid(number),
@@ -260,6 +262,7 @@ pub async fn a_reader_answers_with_few_messages_if_they_are_large(log: &dyn Log)
         event.body = Body::Account {
             active: false,
             status,
+            sent: None,
         };
         Message::Event(event)
     });

@@ -5,6 +5,7 @@ mod events;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use skytide_core::event::Origin;
 use skytide_core::id::{AtUri, Collection, Did, PostKey, Rkey, Tid};
 use skytide_core::limits::KNOWN_COLLECTIONS;
 use skytide_core::live::{LiveAccount, LiveContent, LiveTotals};
@@ -65,6 +66,10 @@ pub(super) struct Announced {
     pub(super) active: bool,
     pub(super) status: Option<Box<str>>,
     pub(super) out_of_sync: bool,
+    /// Where the newest `#identity` that named a handle or withdrew one came from.
+    pub(super) identity_from: Option<Origin>,
+    /// Where the newest `#account` came from.
+    pub(super) status_from: Option<Origin>,
 }
 
 impl Default for Announced {
@@ -74,6 +79,8 @@ impl Default for Announced {
             active: true,
             status: None,
             out_of_sync: false,
+            identity_from: None,
+            status_from: None,
         }
     }
 }
@@ -195,6 +202,8 @@ impl History {
                 active,
                 status,
                 out_of_sync: saved.out_of_sync,
+                identity_from: saved.identity_origin,
+                status_from: saved.status_origin,
             }),
             last_seen: saved.last_seen,
             counted: counted.collect(),

@@ -50,6 +50,9 @@ reasons! {
     RevFuture = "rev_future",
     /// `rev` is not newer than the newest revision of its repo, so the commit was already applied.
     RevRepeated = "rev_repeated",
+    /// An `#identity` or `#account` that another relay repeats: the newest one of the account, or one
+    /// that was sent before it.
+    AnnouncementRepeated = "announcement_repeated",
     /// More blocks or operations than the protocol allows.
     CommitSize = "commit_size",
     /// The commit has operations but no blocks, or is `tooBig` without operations. It cannot be

@@ -46,6 +46,8 @@ struct Wire<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    sent: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     epoch: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     frames: Option<u64>,
@@ -109,6 +111,7 @@ fn empty_fields(kind: Kind, host: &Host, seq: Cursor, time: Timestamp) -> Wire<'
         handle: None,
         active: None,
         status: None,
+        sent: None,
         epoch: None,
         frames: None,
         last: None,
@@ -152,10 +155,18 @@ fn event_fields(event: &Event) -> Wire<'_> {
             wire.cid = op.cid.map(WireCid);
             wire.record = op.record.as_deref().map(Bytes);
         }
-        Body::Identity { handle } => wire.handle = handle.as_deref(),
-        Body::Account { active, status } => {
+        Body::Identity { handle, sent } => {
+            wire.handle = handle.as_deref();
+            wire.sent = sent.map(|time| time.0);
+        }
+        Body::Account {
+            active,
+            status,
+            sent,
+        } => {
             wire.active = Some(*active);
             wire.status = status.as_deref();
+            wire.sent = sent.map(|time| time.0);
         }
         Body::Moved { rev, .. } => wire.rev = Some(rev.0),
     }
@@ -286,6 +297,7 @@ mod tests {
             plc,
             Body::Identity {
                 handle: Some("ana.example".into()),
+                sent: Some(Timestamp(1_783_175_886_900)),
             },
         ));
         check(event(
@@ -293,6 +305,7 @@ mod tests {
             Body::Account {
                 active: false,
                 status: Some("deleted".into()),
+                sent: None,
             },
         ));
         for why in [Moved::Sync, Moved::Empty, Moved::TooBig] {

@@ -80,6 +80,7 @@ mod tests {
 
     use super::*;
     use crate::fact::{Activity, Fact};
+    use crate::records::announcement::Announced;
     use crate::records::saved::testing::Checkpoints;
     use crate::records::{AccountPolicy, LiveRecords};
 
@@ -184,8 +185,8 @@ mod tests {
 
         // The account is hidden and shown again. Then records are deleted by key, and with the
         // account.
-        state.account(&did(1), false, None);
-        state.account(&did(1), true, None);
+        state.account(&did(1), false, None, Announced::at(Timestamp(60_000)));
+        state.account(&did(1), true, None, Announced::at(Timestamp(60_000)));
         for n in all.filter(|n| n % 7 != 2) {
             state.operation(
                 &did(n % 7),
@@ -193,7 +194,12 @@ mod tests {
                 Minute(5),
             );
         }
-        state.account(&did(2), false, Some("deleted".into()));
+        state.account(
+            &did(2),
+            false,
+            Some("deleted".into()),
+            Announced::at(Timestamp(60_000)),
+        );
         let unknown = op(Action::Delete, "com.example.never.seen", 1);
         state.operation(&did(3), unknown, Minute(5));
         let counted = counts(&mut state, Span::All);

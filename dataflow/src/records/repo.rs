@@ -1,9 +1,10 @@
 //! The state of one account: its revision, its status, its live records.
 
 use hashbrown::HashTable;
-use skytide_core::id::{Handle, Rkey, Tid};
-use skytide_core::time::{Minute, Timestamp};
+use skytide_core::id::{Rkey, Tid};
+use skytide_core::time::Minute;
 
+use super::announcement::{Identity, Status};
 use super::policy::AccountPolicy;
 use super::table::RecordTable;
 
@@ -25,10 +26,10 @@ pub(super) struct Repo {
     pub shard: u8,
     /// The newest minute of an operation.
     pub last_seen: Minute,
-    /// The newest `#identity` that changed something: its handle, if any, and its time.
-    pub identity: Option<Box<(Option<Handle>, Timestamp)>>,
-    /// The newest `#account`: whether the account is active, and the text of its status.
-    pub status: Option<Box<(bool, Option<Box<str>>)>>,
+    /// The newest `#identity` that changed something.
+    pub identity: Option<Box<Identity>>,
+    /// The newest `#account`.
+    pub status: Option<Box<Status>>,
     /// The live records, also while the account is hidden.
     pub records: RecordTable,
     /// Keys of posts that were live once and are not live now.
@@ -41,7 +42,7 @@ pub(super) struct Repo {
 impl Repo {
     /// Whether the account's facts must be hidden, according to its newest status.
     pub fn must_hide(&self, policy: AccountPolicy) -> bool {
-        let inactive = self.status.as_deref().is_some_and(|(active, _)| !active);
+        let inactive = self.status.as_deref().is_some_and(|status| !status.active);
         policy == AccountPolicy::ActiveAccountsOnly && inactive
     }
 

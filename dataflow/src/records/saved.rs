@@ -60,6 +60,8 @@ mod flag {
     pub const STATUS: u8 = 1 << 4;
     pub const ACTIVE: u8 = 1 << 5;
     pub const STATUS_TEXT: u8 = 1 << 6;
+    /// The origins of identity and status follow them.
+    pub const ORIGINS: u8 = 1 << 7;
 }
 
 /// Decodes a signed distance between two minutes, which is a small number for a small distance

@@ -85,9 +85,9 @@ impl Repo {
     /// The size of the account now. The time is constant.
     pub fn size(&self) -> RepoSize {
         let identity = self.identity.as_deref();
-        let identity = identity.map_or(0, |it| size_of_val(it) + it.0.heap_bytes());
+        let identity = identity.map_or(0, |it| size_of_val(it) + it.handle.heap_bytes());
         let status = self.status.as_deref();
-        let status = status.map_or(0, |it| size_of_val(it) + it.1.heap_bytes());
+        let status = status.map_or(0, |it| size_of_val(it) + it.text.heap_bytes());
         let gone_posts = self.gone_posts.as_deref().map(|posts| Size {
             entries: posts.len(),
             bytes: size_of_val(posts) + posts.allocation_size(),

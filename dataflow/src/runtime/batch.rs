@@ -163,7 +163,7 @@ const TEXT_BYTES_MAX: usize = 512;
 /// valid, so it is rejected where it is applied.
 fn truncate_text(event: &mut Event) {
     let text = match &mut event.body {
-        Body::Identity { handle } => handle,
+        Body::Identity { handle, .. } => handle,
         Body::Account { status, .. } => status,
         Body::Op(_) | Body::Moved { .. } => return,
     };
@@ -364,7 +364,10 @@ mod tests {
             index: 0,
             time: Timestamp(1),
             did: "did:plc:3ir4kq33qnjyzawsel2s2vak".parse().unwrap(),
-            body: Body::Identity { handle: None },
+            body: Body::Identity {
+                handle: None,
+                sent: None,
+            },
         })
     }
 
@@ -420,10 +423,14 @@ mod tests {
         let mut epochs = Epochs::default();
         let text = || Some("\u{1f600}".repeat(50_000).into());
         let bodies = [
-            Body::Identity { handle: text() },
+            Body::Identity {
+                handle: text(),
+                sent: None,
+            },
             Body::Account {
                 active: true,
                 status: text(),
+                sent: None,
             },
         ];
         for (seq, body) in (1..).zip(bodies) {

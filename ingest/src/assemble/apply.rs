@@ -24,24 +24,32 @@ impl Assembler {
         match frame {
             Frame::Commit(commit) => self.apply_commit(commit, bytes),
             Frame::Identity {
-                seq, did, handle, ..
+                seq,
+                did,
+                handle,
+                time,
             } => {
                 let handle = handle.and_then(|text| self.checked_handle(text, bytes));
-                self.push_event(*seq, did, Body::Identity { handle });
+                let sent = self.sent(time);
+                self.push_event(*seq, did, Body::Identity { handle, sent });
             }
             Frame::Account {
                 seq,
                 did,
                 active,
                 status,
-                ..
+                time,
             } => {
                 let limited = status.map(|status| truncated(status, STATUS_BYTES_MAX));
                 if limited != *status {
                     self.drop(DropReason::TextLimit, bytes);
                 }
-                let (active, status) = (*active, limited.map(Box::from));
-                self.push_event(*seq, did, Body::Account { active, status });
+                let body = Body::Account {
+                    active: *active,
+                    status: limited.map(Box::from),
+                    sent: self.sent(time),
+                };
+                self.push_event(*seq, did, body);
             }
             Frame::Sync {
                 seq,
@@ -169,6 +177,15 @@ impl Assembler {
             body,
         };
         self.push(event);
+    }
+
+    /// The time that the frame of an `#identity` or `#account` claims. On a live stream, `None` if it
+    /// is too far after the machine's clock: a forged time must not make all later ones look older.
+    fn sent(&self, time: &str) -> Option<Timestamp> {
+        let latest = self
+            .ceiling
+            .map(|clock| Timestamp(clock.0.saturating_add(REV_AHEAD_MICROS_MAX / 1_000)));
+        parse_time(time).filter(|sent| latest.is_none_or(|latest| *sent <= latest))
     }
 
     /// Whether a revision is not in the future.

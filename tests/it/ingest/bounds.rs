@@ -42,7 +42,7 @@ fn a_handle_that_is_none_names_nobody_and_is_counted() {
     });
     let cuts = assemble(setup(&options()), stream);
     let handles = events(&cuts).into_iter().map(|event| match &event.body {
-        Body::Identity { handle } => handle.as_deref(),
+        Body::Identity { handle, .. } => handle.as_deref(),
         other => panic!("{other:?}"),
     });
     let wanted: Vec<_> = cases.iter().map(|(_, wanted)| *wanted).collect();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ciborium::{Value, cbor};
 use skytide_core::config::Start;
-use skytide_core::event::{Event, Message};
+use skytide_core::event::{Body, Event, Message};
 use skytide_core::id::Cursor;
 use skytide_core::memory::MemoryLog;
 use skytide_core::port::clock::ManualClock;
@@ -259,6 +259,29 @@ fn a_recording_without_any_time_drops_what_cannot_be_placed() {
     let cuts = assembler.take_cuts();
     assert!(events(&cuts).is_empty());
     assert_eq!(count(&cuts, "dropped/frame_time"), 100);
+}
+
+#[test]
+fn a_time_of_sending_far_after_the_machines_clock_is_unknown() {
+    const DAY: u64 = 86_400_000;
+    for (live, forged) in [(true, None), (false, Some(Timestamp(NOON + DAY)))] {
+        let mut assembler = assembler(live, NOON);
+        for seq in 1..=100 {
+            let time = if seq == 50 { NOON + DAY } else { NOON - seq };
+            assembler.frame(frames::identity(seq, time).into());
+        }
+        assembler.tick(!live);
+        let cuts = assembler.take_cuts();
+        let sent = events(&cuts).into_iter().map(|event| match event.body {
+            Body::Identity { sent, .. } => sent,
+            _ => panic!("{event:?}"),
+        });
+        let expected = (1..=100).map(|seq| match seq {
+            50 => forged,
+            _ => Some(Timestamp(NOON - seq)),
+        });
+        assert!(sent.eq(expected), "live: {live}");
+    }
 }
 
 #[tokio::test]

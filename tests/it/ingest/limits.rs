@@ -39,6 +39,7 @@ fn status(written: &str) -> (Option<Box<str>>, u64) {
     let Body::Account {
         active: false,
         status,
+        ..
     } = event.body
     else {
         panic!("{:?}", event.body);

@@ -165,6 +165,7 @@ async fn an_event_that_is_larger_than_the_stream_takes_goes_in_parts() {
     let body = Body::Account {
         active: false,
         status,
+        sent: None,
     };
     let large = Message::Event(Event { body, ..small });
     let mut writer = log.writer().await.unwrap();

@@ -95,7 +95,12 @@ impl Script {
 
     fn status(&mut self, account: u64, active: bool, status: Option<&str>) {
         let status = status.map(Into::into);
-        self.body(account, Body::Account { active, status });
+        let body = Body::Account {
+            active,
+            status,
+            sent: None,
+        };
+        self.body(account, body);
     }
 
     fn tick(&mut self) {

@@ -12,8 +12,9 @@ use skytide_simnet::{Frame, Options, Totals};
 use super::{frames, options, with_bad};
 
 /// Drops that the dataflow counts, as only it knows what is live and what a record says.
-const LATER: [DropReason; 10] = [
+const LATER: [DropReason; 11] = [
     DropReason::RevRepeated,
+    DropReason::AnnouncementRepeated,
     DropReason::RecordMissing,
     DropReason::RecordCbor,
     DropReason::RecordShape,

@@ -4,12 +4,14 @@
 //! commits, reads records, and numbers operations. It uses the parser of `core`, which is the only
 //! one, and nothing of `dataflow` or of the recount. `benches/dbsp` compiles this file, too.
 
+use std::cmp::Ordering;
+
 use hashbrown::{HashMap, HashSet};
 use serde::{Deserialize, Serialize};
-use skytide_core::event::{Action, Body, Event, Op, Tick};
+use skytide_core::event::{Action, Body, Event, Host, Op, Tick};
 use skytide_core::id::{Collection, Did, PostKey, Rkey, Tid};
 use skytide_core::record::{Record, UriRef, parse};
-use skytide_core::time::Minute;
+use skytide_core::time::{Minute, Timestamp};
 use skytide_core::view::Window;
 
 /// Account, collection ([`Reader::collections`]) and record key.
@@ -88,6 +90,7 @@ pub struct Reader {
     numbers: HashMap<Collection, u16>,
     revs: HashMap<Did, Tid>,
     hidden: HashSet<Did>,
+    newest_status: HashMap<Did, (Host, Option<Timestamp>, bool)>,
     cleared: HashMap<Did, u64>,
     recent: std::ops::Range<u32>,
     position: u64,
@@ -136,9 +139,15 @@ impl Reader {
                         self.operation(event, op, input);
                     }
                 }
-                Body::Account { active, status } => {
+                Body::Account {
+                    active,
+                    status,
+                    sent,
+                } => {
                     let deleted = !active && status.as_deref() == Some("deleted");
-                    self.account(&event.did, *active, deleted, input);
+                    if self.is_next_status(event, *sent, deleted) {
+                        self.account(&event.did, *active, deleted, input);
+                    }
                 }
                 Body::Moved { rev, .. } => {
                     self.is_new(&event.did, *rev);
@@ -154,6 +163,23 @@ impl Reader {
         let is_new = rev > *newest;
         *newest = rev.max(*newest);
         is_new
+    }
+
+    /// Whether a status must be applied. Statuses of different relays are ordered by the time at
+    /// which they were sent. A relay that repeats the newest one may have changed it.
+    fn is_next_status(&mut self, event: &Event, sent: Option<Timestamp>, deleted: bool) -> bool {
+        let newest = self.newest_status.get(&event.did);
+        let order = newest.and_then(|(host, known, _)| {
+            let known = known.filter(|_| *host != event.host)?;
+            Some(sent?.cmp(&known))
+        });
+        if order == Some(Ordering::Less) {
+            return false;
+        }
+        let was_deleted = newest.is_some_and(|(.., deleted)| *deleted);
+        let newest = (event.host.clone(), sent, deleted);
+        self.newest_status.insert(event.did.clone(), newest);
+        !(order == Some(Ordering::Equal) && deleted && was_deleted)
     }
 
     fn operation(&mut self, event: &Event, op: &Op, input: &mut Input) {

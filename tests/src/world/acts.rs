@@ -2,6 +2,7 @@
 
 use skytide_core::event::{Action, Body, Moved, Op};
 use skytide_core::id::{Did, Tid};
+use skytide_core::time::Timestamp;
 
 use super::{START, World, records};
 
@@ -64,7 +65,8 @@ impl World {
             6 => Some(format!("{}.example", "h".repeat(70_000)).into()),
             _ => None,
         };
-        Body::Identity { handle }
+        let sent = self.sending();
+        Body::Identity { handle, sent }
     }
 
     pub(super) fn account(&mut self) -> Body {
@@ -81,6 +83,16 @@ impl World {
         Body::Account {
             active: status.is_none(),
             status: status.map(Into::into),
+            sent: self.sending(),
+        }
+    }
+
+    /// When an account sends its next announcement: mostly now, sometimes by a wrong clock.
+    fn sending(&mut self) -> Option<Timestamp> {
+        match self.random.below(10) {
+            0 => None,
+            1 => Some(Timestamp(self.time.0 - self.random.below(100_000))),
+            _ => Some(self.time),
         }
     }
 

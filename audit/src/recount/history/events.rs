@@ -1,6 +1,8 @@
 //! Applies the events of a log.
 
-use skytide_core::event::{Action, Body, DropReason, Event, Moved, Op, Tick};
+use std::cmp::Ordering;
+
+use skytide_core::event::{Action, Body, DropReason, Event, Moved, Op, Origin, Tick};
 use skytide_core::id::{Collection, Did, Tid};
 use skytide_core::limits::KNOWN_COLLECTIONS;
 use skytide_core::view::{ActivityKey, Span};
@@ -27,6 +29,14 @@ pub(super) fn is_domain_name(text: &str) -> bool {
         && labels.len() > 1
         && labels.iter().all(label)
         && top.is_some_and(|first| first.is_ascii_lowercase())
+}
+
+/// How an announcement of another relay compares with the newest one: equal if it repeats it, less
+/// if it was sent earlier. `None` if it is the next one.
+fn repeated(origin: Origin, newest: Option<Origin>) -> Option<Ordering> {
+    let newest = newest.filter(|newest| newest.relay != origin.relay)?;
+    let order = origin.sent?.cmp(&newest.sent?);
+    Some(order).filter(|order| order.is_le())
 }
 
 /// The events of an epoch in their order, and its tick.
@@ -98,9 +108,17 @@ impl History {
         for event in frame {
             match &event.body {
                 Body::Op(_) => {}
-                Body::Identity { handle } => self.identity(event, handle.as_deref()),
-                Body::Account { active, status } => {
-                    self.account_event(event, *active, status.as_deref());
+                Body::Identity { handle, sent } => {
+                    let origin = Origin::new(&event.host, *sent);
+                    self.identity(event, handle.as_deref(), origin);
+                }
+                Body::Account {
+                    active,
+                    status,
+                    sent,
+                } => {
+                    let origin = Origin::new(&event.host, *sent);
+                    self.account_event(event, *active, status.as_deref(), origin);
                 }
                 Body::Moved { rev, why } => self.repo_moved(event, *rev, *why),
             }
@@ -120,33 +138,56 @@ impl History {
         self.account(did).announced.get_or_insert_default()
     }
 
-    fn identity(&mut self, event: &Event, handle: Option<&str>) {
-        self.record_activity(event, "#identity", Action::Create, 0);
+    fn identity(&mut self, event: &Event, handle: Option<&str>, origin: Origin) {
+        let known = self.announced(&event.did).identity_from;
+        let repeats = repeated(origin, known);
+        if repeats.is_some() {
+            self.dropped(DropReason::AnnouncementRepeated, 1);
+        } else {
+            self.record_activity(event, "#identity", Action::Create, 0);
+        }
+        if repeats == Some(Ordering::Less) {
+            return;
+        }
+        let handle = handle.map(str::to_ascii_lowercase);
+        let withdrawn = handle.as_deref() == Some("handle.invalid");
+        let valid = handle.clone().filter(|it| is_domain_name(it) && !withdrawn);
+        if repeats.is_none() && handle.is_some() && valid.is_none() {
+            self.dropped(DropReason::Handle, 1);
+        }
         let announced = self.announced(&event.did);
-        let Some(handle) = handle.map(str::to_ascii_lowercase) else {
-            return;
-        };
-        if is_domain_name(&handle) && handle != "handle.invalid" {
-            announced.handle = Some((handle.into(), event.time));
-            return;
+        if known.is_none() || valid.is_some() || withdrawn || repeats.is_some() {
+            announced.identity_from = Some(origin);
         }
-        if handle == "handle.invalid" {
-            announced.handle = None;
+        let now = announced.handle.as_ref().map(|(handle, _)| &**handle);
+        let is_known = repeats.is_some() && now == valid.as_deref();
+        if (valid.is_some() || withdrawn) && !is_known {
+            announced.handle = valid.map(|handle| (handle.into(), event.time));
         }
-        self.dropped(DropReason::Handle, 1);
     }
 
-    fn account_event(&mut self, event: &Event, active: bool, status: Option<&str>) {
-        self.record_activity(event, "#account", Action::Create, 0);
+    fn account_event(&mut self, event: &Event, active: bool, status: Option<&str>, origin: Origin) {
         let announced = self.announced(&event.did);
+        let repeats = repeated(origin, announced.status_from);
         let limited = status.map(facts::status);
-        announced.active = active;
-        announced.status = limited.clone().map(|(status, _)| status);
+        let text = limited.clone().map(|(status, _)| status);
+        let is_known = (announced.active, &announced.status) == (active, &text);
+        if repeats != Some(Ordering::Less) {
+            announced.status_from = Some(origin);
+            announced.active = active;
+            announced.status = text;
+            let is_new = repeats.is_none() || !is_known;
+            let deleted = !active && status == Some("deleted");
+            if deleted && is_new && self.policy != Policy::OpsOnly {
+                self.account(&event.did).records.clear();
+            }
+        }
+        if repeats.is_some() {
+            return self.dropped(DropReason::AnnouncementRepeated, 1);
+        }
+        self.record_activity(event, "#account", Action::Create, 0);
         if limited.is_some_and(|(_, was_longer)| was_longer) {
             self.dropped(DropReason::TextLimit, 1);
-        }
-        if !active && status == Some("deleted") && self.policy != Policy::OpsOnly {
-            self.account(&event.did).records.clear();
         }
     }
 

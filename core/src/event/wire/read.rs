@@ -31,6 +31,7 @@ struct Fields<'a> {
     handle: Option<&'a str>,
     active: Option<bool>,
     status: Option<&'a str>,
+    sent: Option<u64>,
     epoch: Option<u64>,
     frames: Option<u64>,
     last: Option<bool>,
@@ -106,6 +107,7 @@ impl<'a> Fields<'a> {
             b"handle" => set(&mut self.handle, reader.text()?),
             b"active" => set(&mut self.active, reader.boolean()?),
             b"status" => set(&mut self.status, reader.text()?),
+            b"sent" => set(&mut self.sent, number(reader)?),
             b"epoch" => set(&mut self.epoch, number(reader)?),
             b"frames" => set(&mut self.frames, number(reader)?),
             b"last" => set(&mut self.last, reader.boolean()?),
@@ -126,10 +128,12 @@ impl<'a> Fields<'a> {
             "delete" => self.op(Action::Delete)?,
             "identity" => Body::Identity {
                 handle: self.handle.map(Into::into),
+                sent: self.sent.map(Timestamp),
             },
             "account" => Body::Account {
                 active: self.active?,
                 status: self.status.map(Into::into),
+                sent: self.sent.map(Timestamp),
             },
             "sync" => self.moved(Moved::Sync)?,
             "empty" => self.moved(Moved::Empty)?,
@@ -225,7 +229,10 @@ mod tests {
             index: 0,
             time: Timestamp(2),
             did: "did:web:example.com".parse().unwrap(),
-            body: Body::Identity { handle: None },
+            body: Body::Identity {
+                handle: None,
+                sent: None,
+            },
         });
         let mut bytes = Vec::new();
         message.encode(&mut bytes);
@@ -251,7 +258,10 @@ mod tests {
                 index: 0,
                 time: Timestamp(2),
                 did: "did:web:example.com".parse().unwrap(),
-                body: Body::Identity { handle: None },
+                body: Body::Identity {
+                    handle: None,
+                    sent: None,
+                },
             })
         };
         let messages: Vec<_> = (0..3).map(message).collect();

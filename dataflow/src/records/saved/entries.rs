@@ -1,7 +1,7 @@
 //! The entries of a run: accounts and their records, in the order of their keys.
 //!
 //! ```text
-//! account   did │ 0                    ─▶ flags, last seen, revision, identity, status, activity rows
+//! account   did │ 0                    ─▶ flags, last seen, revision, identity, status (each with its origin), activity rows
 //! record    did │ collection │ rkey    ─▶ kind, minute it was first seen, content
 //! ```
 //!

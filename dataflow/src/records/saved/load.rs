@@ -1,5 +1,6 @@
 //! Restores the accounts of a shard and emits all their facts.
 
+use skytide_core::event::Origin;
 use skytide_core::id::{Did, Rkey, Tid};
 use skytide_core::limits::{STATUS_BYTES_MAX, truncated};
 use skytide_core::time::{Minute, Timestamp};
@@ -8,6 +9,7 @@ use skytide_core::view::Span;
 use super::bytes::{Reader, Unreadable};
 use super::entries::{Entry, read_name};
 use super::{FORMAT, FORMER_FORMAT, content, flag};
+use crate::records::announcement::{Identity, Status};
 use crate::records::content::RecordRef;
 use crate::records::repo::Repo;
 use crate::records::state::LiveRecords;
@@ -194,16 +196,44 @@ pub(super) fn read_head(from: &mut Reader<'_>) -> Result<Repo, Unreadable> {
             true => from.text()?.parse().ok(),
             false => None,
         };
-        repo.identity = Some(Box::new((handle, Timestamp(from.number()?))));
+        let time = Timestamp(from.number()?);
+        repo.identity = Some(Box::new(Identity {
+            handle,
+            time,
+            origin: read_origin(has(flag::ORIGINS), from)?,
+        }));
     }
     if has(flag::STATUS) {
         let text = match has(flag::STATUS_TEXT) {
             true => Some(truncated(from.text()?, STATUS_BYTES_MAX).into()),
             false => None,
         };
-        repo.status = Some(Box::new((has(flag::ACTIVE), text)));
+        repo.status = Some(Box::new(Status {
+            active: has(flag::ACTIVE),
+            text,
+            origin: read_origin(has(flag::ORIGINS), from)?,
+        }));
     }
     Ok(repo)
+}
+
+/// Reads the origin of an announcement, if origins are stored.
+pub(super) fn read_origin(
+    is_stored: bool,
+    from: &mut Reader<'_>,
+) -> Result<Option<Origin>, Unreadable> {
+    let sent = match is_stored {
+        true => from.number()?,
+        false => 0,
+    };
+    let Some(known) = sent.checked_sub(1) else {
+        return Ok(None);
+    };
+    let relay = from.bytes(8)?.try_into().map_err(|_| Unreadable)?;
+    Ok(Some(Origin {
+        relay: u64::from_le_bytes(relay),
+        sent: known.checked_sub(1).map(Timestamp),
+    }))
 }
 
 /// A section of format 2: which accounts are already counted in open periods.

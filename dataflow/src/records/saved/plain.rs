@@ -12,7 +12,7 @@ use skytide_core::view::{ActivityKey, Span};
 use super::bytes::{Reader, Unreadable};
 use super::entries::{Entry, read_name};
 use super::former::TEXT_KEY;
-use super::load::OpenPeriods;
+use super::load::{OpenPeriods, read_origin};
 use super::{FORMER_FORMAT, content, flag, unzigzag};
 use crate::fact::{Fact, Subject};
 use crate::records::content::{Content, RecordRef};
@@ -223,13 +223,16 @@ fn head(did: Did, from: &mut Reader<'_>) -> Result<LiveAccount, Unreadable> {
         true => Some(Tid(from.tid()?)),
         false => None,
     };
+    let (mut identity_origin, mut status_origin) = (None, None);
     let identity = match has(flag::IDENTITY) {
         true => {
             let handle = match has(flag::HANDLE) {
                 true => Some(from.text()?.into()),
                 false => None,
             };
-            Some((handle, Timestamp(from.number()?)))
+            let time = Timestamp(from.number()?);
+            identity_origin = read_origin(has(flag::ORIGINS), from)?;
+            Some((handle, time))
         }
         false => None,
     };
@@ -239,6 +242,7 @@ fn head(did: Did, from: &mut Reader<'_>) -> Result<LiveAccount, Unreadable> {
                 true => Some(from.text()?.into()),
                 false => None,
             };
+            status_origin = read_origin(has(flag::ORIGINS), from)?;
             Some((has(flag::ACTIVE), text))
         }
         false => None,
@@ -248,7 +252,9 @@ fn head(did: Did, from: &mut Reader<'_>) -> Result<LiveAccount, Unreadable> {
         rev,
         out_of_sync: has(flag::OUT_OF_SYNC),
         identity,
+        identity_origin,
         status,
+        status_origin,
         last_seen: (last_seen != Minute::default()).then_some(last_seen),
         counted: Vec::new(),
         gone_posts: Vec::new(),

@@ -5,6 +5,7 @@
 //! periods contains lists of them and then only their indices ([`SectionList`]).
 
 use hashbrown::HashMap;
+use skytide_core::event::Origin;
 use skytide_core::id::Collection;
 
 use super::bytes::Writer;
@@ -136,20 +137,36 @@ fn repo_head(repo: &Repo, to: &mut Writer) {
     set(flag::REV, repo.rev.is_some());
     set(flag::OUT_OF_SYNC, repo.out_of_sync);
     set(flag::IDENTITY, identity.is_some());
-    set(flag::HANDLE, identity.is_some_and(|it| it.0.is_some()));
+    set(flag::HANDLE, identity.is_some_and(|it| it.handle.is_some()));
     set(flag::STATUS, status.is_some());
-    set(flag::ACTIVE, status.is_some_and(|it| it.0));
-    set(flag::STATUS_TEXT, status.is_some_and(|it| it.1.is_some()));
+    set(flag::ACTIVE, status.is_some_and(|it| it.active));
+    set(
+        flag::STATUS_TEXT,
+        status.is_some_and(|it| it.text.is_some()),
+    );
+    set(flag::ORIGINS, identity.is_some() || status.is_some());
     to.byte(flags);
     to.number(u64::from(repo.last_seen.0));
     repo.rev.iter().for_each(|rev| to.tid(rev.0));
-    if let Some((handle, time)) = identity {
-        handle.iter().for_each(|it| to.text(it.as_str()));
-        to.number(time.0);
+    if let Some(identity) = identity {
+        identity.handle.iter().for_each(|it| to.text(it.as_str()));
+        to.number(identity.time.0);
+        write_origin(identity.origin, to);
     }
-    if let Some((_, Some(status))) = status {
-        to.text(status);
+    if let Some(status) = status {
+        status.text.iter().for_each(|text| to.text(text));
+        write_origin(status.origin, to);
     }
+}
+
+/// Writes 0 for an unknown origin, 1 and the relay if only the time is unknown, or 2 plus the time,
+/// in ms, and the relay.
+fn write_origin(origin: Option<Origin>, to: &mut Writer) {
+    let Some(Origin { relay, sent }) = origin else {
+        return to.number(0);
+    };
+    to.number(sent.map_or(1, |time| time.0.saturating_add(2)));
+    to.0.extend_from_slice(&relay.to_le_bytes());
 }
 
 /// A list of accounts or collections in a section. `numbers` identify them in memory; `indices`

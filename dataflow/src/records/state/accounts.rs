@@ -10,11 +10,12 @@
 use skytide_core::event::{DropReason, Moved};
 use skytide_core::id::{Collection, Did, Handle, Tid};
 use skytide_core::limits::{STATUS_BYTES_MAX, truncate};
-use skytide_core::time::{Minute, Timestamp};
+use skytide_core::time::Minute;
 
 use super::shards::add_gone_post;
 use super::{ALL, LiveRecords, OTHER};
 use crate::fact::Fact;
+use crate::records::announcement::{Announced, Identity, Order, Status};
 use crate::records::content::{Content, RecordRef};
 use crate::records::policy::AccountPolicy;
 use crate::records::repo::Repo;
@@ -23,23 +24,46 @@ use crate::records::table::LiveRecord;
 /// The identity and status of an account at the start of the current time.
 #[derive(Debug)]
 pub(super) struct PreviousAnnouncements {
-    identity: Option<Box<(Option<Handle>, Timestamp)>>,
-    status: Option<Box<(bool, Option<Box<str>>)>>,
+    identity: Option<Fact>,
+    status: Option<Fact>,
 }
 
 impl LiveRecords {
     /// Applies an `#identity`. If it has no handle or an invalid one, the account keeps its known
     /// handle. If it has [`Handle::INVALID`], the account has no handle afterwards.
-    pub(in crate::records) fn identity(&mut self, did: &Did, named: Option<&str>, time: Timestamp) {
+    pub(in crate::records) fn identity(&mut self, did: &Did, named: Option<&str>, at: Announced) {
         let handle = named.and_then(|text| text.parse::<Handle>().ok());
-        if named.is_some() && handle.is_none() {
-            self.drop_one(DropReason::Handle);
+        let has_handle = handle.is_some() || named.is_some_and(Handle::is_invalid);
+        let origin = Some(at.origin);
+        let known = self.repo(did).1.identity.as_deref();
+        let order = Order::of(at.origin, known.and_then(|known| known.origin));
+        if order != Order::Next {
+            self.drop_one(DropReason::AnnouncementRepeated);
+        } else {
+            self.count_event("#identity", did, at.time.minute());
+            if named.is_some() && handle.is_none() {
+                self.drop_one(DropReason::Handle);
+            }
         }
-        let withdrawn = named.is_some_and(Handle::is_invalid);
+        if order == Order::Older {
+            return;
+        }
         let repo = self.begin_announcement(did);
         let before = repo.size();
-        if repo.identity.is_none() || handle.is_some() || withdrawn {
-            repo.identity = Some(Box::new((handle, time)));
+        match repo.identity.as_deref_mut() {
+            Some(known) if order == Order::Same && (!has_handle || known.handle == handle) => {
+                known.origin = origin;
+            }
+            // Anyone may send an `#identity` without a handle. It must not decide about later ones.
+            Some(known) if !has_handle => known.origin = known.origin.or(origin),
+            _ => {
+                let time = at.time;
+                repo.identity = Some(Box::new(Identity {
+                    handle,
+                    time,
+                    origin,
+                }));
+            }
         }
         let after = repo.size();
         self.sizes.replace(before, after);
@@ -52,20 +76,38 @@ impl LiveRecords {
         &mut self,
         did: &Did,
         active: bool,
-        mut status: Option<Box<str>>,
+        mut text: Option<Box<str>>,
+        at: Announced,
     ) {
         // Ingest truncates statuses, too, but a log of an older version has longer ones.
-        let truncated = |status: &mut Box<str>| truncate(status, STATUS_BYTES_MAX);
-        if status.as_mut().is_some_and(truncated) {
-            self.drop_one(DropReason::TextLimit);
+        let truncated = |text: &mut Box<str>| truncate(text, STATUS_BYTES_MAX);
+        let is_truncated = text.as_mut().is_some_and(truncated);
+        let known = self.repo(did).1.status.as_deref();
+        let order = Order::of(at.origin, known.and_then(|known| known.origin));
+        let is_known = known.is_some_and(|known| (known.active, &known.text) == (active, &text));
+        if order != Order::Next {
+            self.drop_one(DropReason::AnnouncementRepeated);
+        } else {
+            self.count_event("#account", did, at.time.minute());
+            if is_truncated {
+                self.drop_one(DropReason::TextLimit);
+            }
         }
-        let deleted = !active && status.as_deref() == Some("deleted");
+        if order == Order::Older {
+            return;
+        }
+        let deleted = !active && text.as_deref() == Some("deleted");
         let repo = self.begin_announcement(did);
         let before = repo.size();
-        repo.status = Some(Box::new((active, status)));
+        repo.status = Some(Box::new(Status {
+            active,
+            text,
+            origin: Some(at.origin),
+        }));
         let after = repo.size();
         self.sizes.replace(before, after);
-        if deleted && self.policy != AccountPolicy::OpsOnly {
+        let is_repeated = order == Order::Same && is_known;
+        if deleted && !is_repeated && self.policy != AccountPolicy::OpsOnly {
             let (account, _) = self.repo(did);
             self.erase(did, account);
         }
@@ -84,8 +126,8 @@ impl LiveRecords {
         announced
             .entry(account)
             .or_insert_with(|| PreviousAnnouncements {
-                identity: repo.identity.clone(),
-                status: repo.status.clone(),
+                identity: repo.identity.as_deref().map(|it| it.fact(did)),
+                status: repo.status.as_deref().map(|it| it.fact(did)),
             });
         repo
     }
@@ -100,20 +142,12 @@ impl LiveRecords {
             let repo = self.repos[account as usize]
                 .as_mut()
                 .expect("an event creates its repo");
-            let identity =
-                |it: Box<(Option<Handle>, Timestamp)>| Fact::Identity(did.clone(), it.0, it.1);
-            let status = |it: Box<(bool, Option<Box<str>>)>| Fact::Status(did.clone(), it.0, it.1);
-            if previous.identity != repo.identity {
-                self.facts
-                    .extend(previous.identity.map(|it| (identity(it), -1)));
-                let new = repo.identity.clone();
-                self.facts.extend(new.map(|it| (identity(it), 1)));
-            }
-            if previous.status != repo.status {
-                self.facts
-                    .extend(previous.status.map(|it| (status(it), -1)));
-                let new = repo.status.clone();
-                self.facts.extend(new.map(|it| (status(it), 1)));
+            let identity = repo.identity.as_deref().map(|it| it.fact(&did));
+            let status = repo.status.as_deref().map(|it| it.fact(&did));
+            let changes = [(previous.identity, identity), (previous.status, status)];
+            for (old, new) in changes.into_iter().filter(|(old, new)| old != new) {
+                self.facts.extend(old.map(|fact| (fact, -1)));
+                self.facts.extend(new.map(|fact| (fact, 1)));
             }
             let hidden = repo.must_hide(policy);
             if repo.hidden != hidden {
@@ -221,6 +255,7 @@ impl LiveRecords {
 #[cfg(test)]
 mod tests {
     use skytide_core::event::{Action, Op};
+    use skytide_core::time::Timestamp;
 
     use super::*;
 
@@ -266,7 +301,7 @@ mod tests {
     /// Changes the status of an account `times` times, to inactive first.
     fn flap(state: &mut LiveRecords, did: &Did, times: u64) {
         for time in 0..times {
-            state.account(did, time % 2 == 1, None);
+            state.account(did, time % 2 == 1, None, Announced::at(Timestamp(60_000)));
         }
     }
 
@@ -293,7 +328,7 @@ mod tests {
             state.operation(&did, op(rev, Action::Create), Minute(2));
             flap(&mut state, &did, 2 * (times % 2));
             let active = expected > 0;
-            state.account(&did, active, None);
+            state.account(&did, active, None, Announced::at(Timestamp(60_000)));
             let (inserted, retracted) = end_of_time(&mut state);
             net += inserted as i64 - retracted as i64;
             assert_eq!(net, expected, "{times} changes");
@@ -308,8 +343,13 @@ mod tests {
         ] {
             let (mut state, did) = account_with_likes(policy);
             for _ in 0..50 {
-                state.account(&did, false, Some("deleted".into()));
-                state.account(&did, true, None);
+                state.account(
+                    &did,
+                    false,
+                    Some("deleted".into()),
+                    Announced::at(Timestamp(60_000)),
+                );
+                state.account(&did, true, None, Announced::at(Timestamp(60_000)));
             }
             assert_eq!(end_of_time(&mut state), (0, RECORDS));
             assert_eq!(state.gauges().records, 0);

@@ -65,6 +65,7 @@ mod tests {
 
     use super::*;
     use crate::records::AccountPolicy;
+    use crate::records::announcement::Announced;
     use crate::records::saved::testing::Checkpoints;
     use crate::records::sizes::pointed;
     use crate::sizes::HeapSize;
@@ -77,10 +78,12 @@ mod tests {
                 it.as_ref().map_or(0, |handle| handle.as_str().len())
             };
             let identity = repo.identity.iter();
-            let identity: usize = identity.map(|it| size_of_val(&**it) + handle(&it.0)).sum();
+            let identity: usize = identity
+                .map(|it| size_of_val(&**it) + handle(&it.handle))
+                .sum();
             let status = repo.status.iter();
             let text = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len());
-            let status: usize = status.map(|it| size_of_val(&**it) + text(&it.1)).sum();
+            let status: usize = status.map(|it| size_of_val(&**it) + text(&it.text)).sum();
             sizes.repos.account += identity + status + repo.collections.capacity() * 4;
             sizes.repos.table.entries += repo.records.all().len();
             let removed = repo.records.all().iter().filter(|it| it.is_removed());
@@ -146,11 +149,21 @@ mod tests {
             }
             .expect("it is a DID");
             match next(400) {
-                0 => state.account(&did, false, Some("deleted".into())),
-                1 => state.account(&did, true, Some("with a text".into())),
+                0 => state.account(
+                    &did,
+                    false,
+                    Some("deleted".into()),
+                    Announced::at(Timestamp(60_000)),
+                ),
+                1 => state.account(
+                    &did,
+                    true,
+                    Some("with a text".into()),
+                    Announced::at(Timestamp(60_000)),
+                ),
                 2..5 => {
                     let handle = format!("name{}.example", next(1_000));
-                    state.identity(&did, Some(&handle), Timestamp(step));
+                    state.identity(&did, Some(&handle), Announced::at(Timestamp(step)));
                 }
                 _ => {
                     let op = random_op(&mut next, step + 1);

@@ -153,11 +153,11 @@ impl LiveRecords {
             return;
         };
         let mut emit = |fact| facts.push((fact, 1));
-        if let Some((handle, claimed)) = repo.identity.as_deref().cloned() {
-            emit(Fact::Identity(did.clone(), handle, claimed));
+        if let Some(identity) = repo.identity.as_deref() {
+            emit(identity.fact(did));
         }
-        if let Some((active, status)) = repo.status.as_deref().cloned() {
-            emit(Fact::Status(did.clone(), active, status));
+        if let Some(status) = repo.status.as_deref() {
+            emit(status.fact(did));
         }
         if repo.out_of_sync {
             emit(Fact::OutOfSync(did.clone()));

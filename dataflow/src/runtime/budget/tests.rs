@@ -225,15 +225,14 @@ async fn without_a_limit_nothing_is_measured() {
 fn event(seq: u64) -> Message {
     let letter = char::from(b'a' + (seq % 20) as u8);
     let did = format!("did:plc:{}", String::from(letter).repeat(24));
+    let handle = Some(format!("{letter}{seq}.example").into());
     Message::Event(Event {
         host: Arc::from("relay.example"),
         seq: Cursor(seq),
         index: 0,
         time: Timestamp(seq * 1_000),
         did: did.parse().expect("a DID"),
-        body: Body::Identity {
-            handle: Some(format!("{letter}{seq}.example").into()),
-        },
+        body: Body::Identity { handle, sent: None },
     })
 }
 

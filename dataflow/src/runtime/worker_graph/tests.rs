@@ -132,7 +132,7 @@ fn inputs() -> Vec<Input> {
             "app.bsky.actor.profile",
             b"\xa1\x6bdisplayName\x65Alice",
         ),
-        event(8, 'a', Body::Identity { handle }),
+        event(8, 'a', Body::Identity { handle, sent: None }),
         event(9, 'b', Body::Op(deleted)),
         Input::Coverage(TickCoverage {
             epoch: 1,

@@ -7,6 +7,7 @@ use skytide_core::live::LiveContent;
 use super::*;
 use crate::fact::Fact;
 use crate::records::AccountPolicy;
+use crate::records::announcement::Announced;
 use crate::records::saved::read_accounts;
 use crate::records::saved::testing::Checkpoints;
 
@@ -192,16 +193,21 @@ fn change_account(
 ) {
     match next(300) {
         0 => {
-            state.account(did, false, Some("deleted".into()));
+            state.account(
+                did,
+                false,
+                Some("deleted".into()),
+                Announced::at(Timestamp(60_000)),
+            );
             model.erase(did);
             model.hidden.insert(did.to_string());
         }
         1..4 => {
-            state.account(did, true, None);
+            state.account(did, true, None, Announced::at(Timestamp(60_000)));
             model.hidden.remove(&did.to_string());
         }
         4..7 => {
-            state.account(did, false, None);
+            state.account(did, false, None, Announced::at(Timestamp(60_000)));
             model.hidden.insert(did.to_string());
         }
         _ => {
@@ -250,7 +256,12 @@ fn posts_that_are_gone_before_the_first_cut_after_a_restart_stay_gone() {
             apply(&mut state, &did, ops(Action::Create, 2));
             apply(&mut state, &did, ops(Action::Create, 3));
             if erased {
-                state.account(&did, false, Some("deleted".into()));
+                state.account(
+                    &did,
+                    false,
+                    Some("deleted".into()),
+                    Announced::at(Timestamp(60_000)),
+                );
             } else {
                 apply(&mut state, &did, ops(Action::Delete, 2));
             }
