@@ -12,10 +12,11 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use skytide_core::port::BoxError;
 use skytide_core::port::job::{REPORT_BYTES_MAX, RunEnd, RunOutcome, RunRefusal, Running, Trigger};
 use skytide_core::time::Timestamp;
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::entry::Entry;
@@ -67,11 +68,7 @@ impl Entry {
         }
         self.status
             .send_modify(|status| status.running_since = Some(began));
-        let result = tokio::select! {
-            result = bounded(self.job.clone(), self.run_max) => result,
-            () = stop.cancelled() => Err(RunFailure::Interrupted),
-        };
-        let result = ended(result);
+        let result = ended(bounded(self.job.clone(), self.run_max, stop).await);
         self.end(shared, run.token, &result).await;
         result
     }
@@ -200,25 +197,38 @@ fn bounded_report(report: &str) -> String {
     format!("{}{CUT}", &line[..end])
 }
 
-/// Runs the job in a task of its own, which is aborted when this future is dropped.
-async fn bounded(job: Arc<dyn Job>, run_max: Duration) -> Result<Report, RunFailure> {
+/// Runs the job in a task of its own until it ends, for at most `run_max` or until `stop`. The task
+/// has ended when this returns: otherwise another process could start the job beside it.
+async fn bounded(
+    job: Arc<dyn Job>,
+    run_max: Duration,
+    stop: &CancellationToken,
+) -> Result<Report, RunFailure> {
     let name = job.name();
     let mut task = JoinSet::new();
     task.spawn(async move { job.run().await });
-    match timeout(run_max, task.join_next()).await {
-        Ok(Some(Ok(Ok(report)))) => Ok(report),
-        Ok(Some(Ok(Err(error)))) => {
+    let result = tokio::select! {
+        joined = task.join_next() => joined_result(name, joined),
+        () = sleep(run_max) => Err(RunFailure::TooLong(run_max)),
+        () = stop.cancelled() => Err(RunFailure::Interrupted),
+    };
+    task.shutdown().await;
+    result
+}
+
+fn joined_result(
+    job: &'static str,
+    joined: Option<Result<Result<Report, BoxError>, JoinError>>,
+) -> Result<Report, RunFailure> {
+    match joined {
+        Some(Ok(Ok(report))) => Ok(report),
+        Some(Ok(Err(error))) => {
             let source: &(dyn Error + 'static) = error.as_ref();
-            tracing::warn!(
-                job = name,
-                error = source,
-                "job failed; its next run retries"
-            );
+            tracing::warn!(job, error = source, "job failed; its next run retries");
             Err(RunFailure::Failed(error.to_string()))
         }
-        Ok(Some(Err(error))) => Err(panicked(name, error)),
-        Ok(None) => Err(RunFailure::Interrupted),
-        Err(_) => Err(RunFailure::TooLong(run_max)),
+        Some(Err(error)) => Err(panicked(job, error)),
+        None => Err(RunFailure::Interrupted),
     }
 }
 

@@ -98,3 +98,59 @@ async fn each_job_has_its_own_time_limit() {
     assert_eq!(took.collect::<Vec<_>>(), expected);
     assert_eq!(states, store.all().await.expect("read"));
 }
+
+/// A job that waits until it is dropped, and then reads whether its run is still stored as running.
+struct Endless {
+    store: MemoryJobs,
+    was_running: Arc<AtomicU64>,
+}
+
+struct Dropped<'a>(&'a Endless);
+
+impl Drop for Dropped<'_> {
+    fn drop(&mut self) {
+        let mut read = std::pin::pin!(self.0.store.all());
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        let std::task::Poll::Ready(states) = read.as_mut().poll(&mut context) else {
+            panic!("the store in memory does not wait");
+        };
+        let is_running = states.expect("read").remove(0).running.is_some();
+        let counted = u64::from(is_running);
+        self.0.was_running.fetch_add(counted, Ordering::SeqCst);
+    }
+}
+
+#[async_trait]
+impl Job for Endless {
+    fn name(&self) -> &'static str {
+        "slow"
+    }
+
+    async fn run(&self) -> Result<Report, BoxError> {
+        let _dropped = Dropped(self);
+        std::future::pending().await
+    }
+}
+
+/// Another process could start the job as soon as the end is stored.
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_run_is_stored_after_its_task_has_ended() {
+    let store = MemoryJobs::default();
+    let was_running = Arc::new(AtomicU64::new(0));
+    let job = Endless {
+        store: store.clone(),
+        was_running: was_running.clone(),
+    };
+    let scheduler = scheduler_of(vec![(Arc::new(job), "never")], store);
+    // The first run ends at its limit, the second one because the process stops.
+    let end = run_once(&scheduler).await.expect("it has run");
+    assert_eq!(end.outcome, RunOutcome::TimedOut);
+    let stop = CancellationToken::new();
+    let soon = async {
+        sleep(Duration::from_secs(1)).await;
+        stop.cancel();
+    };
+    let (end, ()) = tokio::join!(scheduler.run_once("slow", &stop), soon);
+    assert_eq!(end.expect("it has run").outcome, RunOutcome::Interrupted);
+    assert_eq!(was_running.load(Ordering::SeqCst), 2);
+}
