@@ -10,8 +10,9 @@
 //! it took to read. So a cheap answer is read again after each commit, and an expensive one occupies
 //! at most an eleventh of a core. No answer is reused for longer than `reuse_max` after it was read,
 //! so an answer that takes `t`, longer than a tenth of that, occupies `t / (t + reuse_max)` of a core.
-//! While a current answer is read, other clients receive the previous one within the same limit.
-//! Each answer states its own epoch.
+//! While a current answer is read, other clients receive the previous one within the same limit, and
+//! so does the client that caused the read, if many ask for this answer. Each answer states its own
+//! epoch.
 //!
 //! All answers become outdated at the same commit. Those that many clients ask for are read again at
 //! different moments of the next [`SPREAD_MAX`]: otherwise all requests wait for a burst of reads
@@ -201,7 +202,7 @@ impl AnswerCache {
                 self.0.metrics.joined.inc();
                 outcome
             }
-            (Ok(Read::Started(sender, outcome)), _) => {
+            (Ok(Read::Started(sender, outcome)), cached) => {
                 self.0.metrics.reads.inc();
                 let (shared, context) = (self.0.clone(), context.clone());
                 let running = ReadGuard { shared, question };
@@ -210,6 +211,10 @@ impl AnswerCache {
                     running.finish(&answer);
                     sender.send_replace(Some(answer));
                 }));
+                if let Some(cached) = cached.filter(|it| it.is_in_demand()) {
+                    self.0.metrics.stale.inc();
+                    return Ok(cached);
+                }
                 outcome
             }
         };
@@ -243,6 +248,10 @@ impl CachedAnswer {
         self.commit == newest.into()
             || self.read_at.elapsed() <= self.took * REUSE_FACTOR
             || (asked >= IN_DEMAND_MIN && self.is_before_its_turn())
+    }
+
+    fn is_in_demand(&self) -> bool {
+        self.asked.load(Ordering::Relaxed) > IN_DEMAND_MIN
     }
 
     /// Whether the moment at which this answer is read again is still to come. The moments of

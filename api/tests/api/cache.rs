@@ -148,6 +148,11 @@ async fn an_answer_in_demand_is_read_again_within_20_ms_of_a_commit() {
     tokio::time::advance(Duration::from_millis(1)).await;
     assert_eq!(case.ask().await, (5, first), "its turn is later");
     tokio::time::advance(Duration::from_millis(20)).await;
+    assert_eq!(case.ask().await, (5, first), "it causes the read");
+    while case.reads() == 1 {
+        tokio::task::yield_now().await;
+    }
+    tokio::time::advance(Duration::from_millis(1)).await;
     assert_eq!(case.ask().await, (6, first + 1));
     assert_eq!(case.reads(), 2);
     // Nobody has asked for the new answer often yet.

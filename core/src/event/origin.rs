@@ -5,7 +5,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::time::Timestamp;
 
 /// The relay that sent an `#identity` or `#account`, and when the account's host sent it. These
-/// events have no revision, so this is what tells a newer one from one that is read again.
+/// events have no revision, and without these fields, one that is read again looks like a newer one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Origin {
     /// A hash of the relay's name (XXH3, 64 bits).

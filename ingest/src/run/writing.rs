@@ -7,11 +7,14 @@ use tokio::time::Instant;
 use super::assembling::size_of_messages;
 use super::reading::Extent;
 use super::{Context, IngestError, Progress, Summary, Work};
-use crate::assemble::{Cut, Position};
+use crate::assemble::{CUT_BYTES_MAX, Cut, Position};
 
 /// Largest number of epochs that one flush makes durable (group commit: the cost of an fsync hardly
 /// depends on its size).
 const FLUSH_EPOCHS_MAX: usize = 16;
+/// Size in memory from which epochs are flushed, in bytes. What is not flushed cannot be trimmed, so a
+/// log must have room for it beside the epoch that exceeds this size.
+const FLUSH_BYTES_MAX: u64 = CUT_BYTES_MAX as u64;
 
 /// Writes the assembler's epochs to the log and reports the progress.
 pub(super) struct WriteTask<'a> {
@@ -30,10 +33,13 @@ impl WriteTask<'_> {
     pub(super) async fn write(&mut self, log: &mut dyn LogWriter) -> Result<(), IngestError> {
         while let Some(cut) = self.cuts.recv().await {
             let started = Instant::now();
-            let mut durable = vec![self.append(log, cut).await?];
-            while durable.len() < FLUSH_EPOCHS_MAX {
+            let (cut, mut bytes) = self.append(log, cut).await?;
+            let mut durable = vec![cut];
+            while durable.len() < FLUSH_EPOCHS_MAX && bytes < FLUSH_BYTES_MAX {
                 let Ok(cut) = self.cuts.try_recv() else { break };
-                durable.push(self.append(log, cut).await?);
+                let (cut, more) = self.append(log, cut).await?;
+                durable.push(cut);
+                bytes += more;
             }
             log.flush().await?;
             let took = started.elapsed();
@@ -44,12 +50,13 @@ impl WriteTask<'_> {
         Ok(())
     }
 
-    /// Appends an epoch's messages. Returns the cut without them: its tick and counts.
-    async fn append(&self, log: &mut dyn LogWriter, mut cut: Cut) -> Result<Cut, LogError> {
+    /// Appends an epoch's messages. Returns the cut without them (its tick and counts), and their
+    /// size in memory.
+    async fn append(&self, log: &mut dyn LogWriter, mut cut: Cut) -> Result<(Cut, u64), LogError> {
         let (messages, bytes) = size_of_messages(&cut.messages);
         log.append(std::mem::take(&mut cut.messages)).await?;
         self.context.metrics.queues.epochs.remove(messages, bytes);
-        Ok(cut)
+        Ok((cut, bytes))
     }
 
     /// Updates summary and metrics after a flush, and calls back with the progress.

@@ -164,7 +164,7 @@ async fn a_full_log_slows_the_source_and_loses_nothing() {
     let mut options = options();
     options.tick_events_max = 100;
     options.tick_interval = Duration::from_secs(3_600);
-    let log = Arc::new(MemoryLog::with_bytes_max(1, 40_000));
+    let log = Arc::new(MemoryLog::with_bytes_max(1, 60_000));
     let (source, given) = Scripted::counted(1_000_000);
     let running = Running::start(source, options, log.clone());
     // The paused clock advances only when no task can run: after this sleep, all tasks wait for the

@@ -214,9 +214,9 @@ async fn the_rebuild_option_recounts_what_the_log_still_has() {
     let last = commits.last().expect("a commit");
     assert_eq!(last.committed.epoch.0 as usize, END);
     let after = between(&damaged.messages, AGES[0], END);
-    let first = after.iter().find_map(|message| match message {
-        Message::Event(event) => Some(event.time),
-        Message::Tick(_) => None,
+    let first = after.first().map(|message| match message {
+        Message::Event(event) => event.time,
+        Message::Tick(tick) => tick.time,
     });
     assert_eq!(
         Some(last.committed.since),
