@@ -1,5 +1,6 @@
 //! Clients that hold connections or ask too much: what they cost the API, and whether others are
-//! served. A separate process of `skytide up` without events.
+//! served. A process of `skytide up` without events and without rate limits, and then one with the
+//! default limits, which believes the address that a proxy states.
 //!
 //! Each line: what the clients do, the process' memory before and meanwhile, how long another client
 //! waits for an answer, and what the metrics counted.
@@ -23,6 +24,10 @@ const HISTORY: u64 = 50_000;
 const SOCKETS: usize = 1_024;
 const STREAMS: usize = 256;
 const DISTINCT: usize = 100_000;
+/// Different addresses, and different keys.
+const CLIENTS: usize = 1_000_000;
+/// Connections of the clients that ask many different things.
+const CONNECTIONS: usize = 64;
 /// How long each case lasts before it is measured.
 const HELD: Duration = Duration::from_secs(5);
 /// Requests of another client that are timed.
@@ -36,7 +41,8 @@ pub fn run() {
         "{:<44}{:>9}{:>9}{:>12}{:>12}  what the metrics counted",
         "clients", "RSS MB", "then MB", "others p50", "longest ms"
     );
-    let bench = Bench::start();
+    let variables: Vec<_> = without_rate_limits().into_iter().collect();
+    let bench = Bench::start(&variables);
     bench.case("none", |_| Box::pin(async { Vec::new() }));
     bench.case("1,024 connections without a request", |whole| {
         Box::pin(send_on_each(whole, SOCKETS, b""))
@@ -61,25 +67,36 @@ pub fn run() {
         Box::pin(send_on_each(whole, STREAMS, stream))
     });
     bench.case("100,000 different questions", |whole| {
-        Box::pin(async move {
-            let ask = |nth| {
-                request(
-                    &format!("/v1/trends/hashtags/tag{nth}"),
-                    "accept-encoding: gzip\r\n",
-                )
-            };
-            let requests: Vec<_> = (0..DISTINCT).map(ask).collect();
-            let per_connection = requests.chunks(DISTINCT / 64 + 1);
-            let asking = per_connection.map(|requests| ask_each(whole, requests.to_vec()));
-            futures_util::future::join_all(asking).await;
-            Vec::new()
-        })
+        Box::pin(ask_all(whole, DISTINCT, |nth| {
+            let path = format!("/v1/trends/hashtags/tag{nth}");
+            request(&path, "accept-encoding: gzip\r\n")
+        }))
     });
-    println!(
-        "{:<44}peak RSS {:.0} MB",
-        "",
-        peak_bytes(bench.whole.id()) as f64 / 1e6
-    );
+    bench.stop();
+
+    let bench = Bench::start(&[("API_TRUSTED_HOPS", "1".to_owned())]);
+    bench.case("none, with rate limits", |_| Box::pin(async { Vec::new() }));
+    bench.case("1,000,000 addresses", |whole| {
+        Box::pin(ask_all(whole, CLIENTS, |nth| {
+            let [_, a, b, c] = (nth as u32).to_be_bytes();
+            let head = format!("x-forwarded-for: 100.{a}.{b}.{c}\r\n");
+            request("/v1/trends/hashtags", &head)
+        }))
+    });
+    bench.case("1,000,000 unknown keys of one address", |whole| {
+        Box::pin(ask_all(whole, CLIENTS, |nth| {
+            let head = format!("authorization: Bearer {nth:032x}\r\nx-forwarded-for: 9.9.9.9\r\n");
+            request("/v1/trends/hashtags", &head)
+        }))
+    });
+    bench.case("1,000,000 unknown keys of as many addresses", |whole| {
+        Box::pin(ask_all(whole, CLIENTS, |nth| {
+            let [_, a, b, c] = (nth as u32).to_be_bytes();
+            let head =
+                format!("authorization: Bearer {nth:032x}\r\nx-forwarded-for: 101.{a}.{b}.{c}\r\n");
+            request("/v1/trends/hashtags", &head)
+        }))
+    });
     bench.stop();
 }
 
@@ -111,14 +128,17 @@ async fn write_slowly(whole: &Whole) -> Vec<TcpStream> {
     open
 }
 
-/// Sends different requests on one connection, one after the other.
-async fn ask_each(whole: &Whole, requests: Vec<Arc<[u8]>>) {
-    let mut connection = Connection::open(whole.address())
-        .await
-        .expect("a connection");
-    for request in requests {
-        connection.ask(&request).await.expect("an answer");
-    }
+/// Sends numbered requests on several connections, on each one after the other.
+async fn ask_all(whole: &Whole, count: usize, ask: fn(usize) -> Arc<[u8]>) -> Vec<TcpStream> {
+    let asking = (0..CONNECTIONS).map(|first| async move {
+        let opened = Connection::open(whole.address()).await;
+        let mut connection = opened.expect("a connection");
+        for nth in (first..count).step_by(CONNECTIONS) {
+            connection.ask(&ask(nth)).await.expect("an answer");
+        }
+    });
+    futures_util::future::join_all(asking).await;
+    Vec::new()
 }
 
 type Held<'a> = std::pin::Pin<Box<dyn Future<Output = Vec<TcpStream>> + 'a>>;
@@ -131,14 +151,13 @@ struct Bench {
 }
 
 impl Bench {
-    /// Starts the process and waits until the history is counted.
-    fn start() -> Self {
+    /// Starts the process with these variables and waits until the history is counted.
+    fn start(variables: &[(&'static str, String)]) -> Self {
         let mut made = make(HISTORY, 1_000.0, 0.0);
         let (gate, _handle) = Gate::of(&mut made, 1_000.0);
         let relay_threads = runtime("relay");
         let relay = serve(&relay_threads, gate, 1_000.0, made.backlog);
-        let variables: Vec<_> = without_rate_limits().into_iter().collect();
-        let whole = Whole::start(&relay.relay_url(), &variables);
+        let whole = Whole::start(&relay.relay_url(), variables);
         let threads = runtime("client");
         let settled = made.settled.expect("a post");
         threads.block_on(visible(&http_client(), &whole, &settled));
@@ -151,6 +170,8 @@ impl Bench {
     }
 
     fn stop(self) {
+        let peak = peak_bytes(self.whole.id()) as f64 / 1e6;
+        println!("{:<44}peak RSS {peak:.0} MB", "");
         drop(self.whole);
         self.relay_threads.block_on(self.relay.stop());
     }
@@ -203,6 +224,7 @@ impl Bench {
             let wanted = [
                 "api_connections",
                 "api_stream",
+                "api_access",
                 "api_cache_bytes",
                 "api_cache_reads",
             ];

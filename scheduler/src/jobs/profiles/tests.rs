@@ -41,6 +41,8 @@ pub struct Source {
     /// The next answers, in order. After them, every answer is [`Next::Usual`].
     pub next: Mutex<VecDeque<Next>>,
     pub requests: Mutex<Vec<Vec<Did>>>,
+    /// How long each answer takes.
+    pub delay: Duration,
 }
 
 pub enum Next {
@@ -59,6 +61,7 @@ pub enum Next {
 impl ProfileSource for Source {
     async fn fetch(&self, dids: &[Did]) -> Result<FetchedProfiles, SourceError> {
         self.requests.lock().unwrap().push(dids.to_vec());
+        tokio::time::sleep(self.delay).await;
         let mut answer = FetchedProfiles::default();
         match self.next.lock().unwrap().pop_front() {
             Some(Next::Failed) => return Err(SourceError::Failed("HTML, no JSON".into())),

@@ -1,7 +1,10 @@
+use std::time::Duration;
+
 use super::tests::{NOW, Next, PAUSED, Source, World, did};
 use skytide_core::id::Did;
 use skytide_core::port::profile::{PausedServer, ProfileStore, SourcePause};
 use skytide_core::time::Timestamp;
+use tokio_util::sync::CancellationToken;
 
 impl World {
     async fn request(&self, numbers: impl IntoIterator<Item = usize>) {
@@ -35,6 +38,27 @@ async fn requested_profiles_are_fetched_once_unless_they_are_fresh_or_hidden() {
     world.request([1, 3]).await;
     assert_eq!(world.fetch_requested().await, (1, 1));
     assert_eq!(world.take_requests(), [[did(1)]]);
+}
+
+/// A full page of an answer, from a source that takes half a second for each 25 accounts.
+#[tokio::test(start_paused = true)]
+async fn the_profiles_of_100_accounts_arrive_within_5_seconds() {
+    let source = Source {
+        delay: Duration::from_millis(500),
+        ..Source::default()
+    };
+    let world = World::new(source, 10);
+    world.request(0..100).await;
+    let (profiles, requests) = (world.profiles.clone(), world.source.clone());
+    let stop = CancellationToken::new();
+    let fetching = tokio::spawn(world.on_demand.run(stop.clone()));
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let dids: Vec<Did> = (0..100).map(did).collect();
+    let stored = profiles.get(&dids).await.expect("read");
+    assert_eq!(stored.iter().flatten().count(), 100);
+    assert_eq!(requests.requests.lock().expect("no panic").len(), 4);
+    stop.cancel();
+    fetching.await.expect("no panic").expect("no error");
 }
 
 #[tokio::test]
