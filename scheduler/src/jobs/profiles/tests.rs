@@ -109,13 +109,8 @@ impl World {
     /// A new process on the same stores and the same source.
     pub fn restarted(&self, calls_max: usize) -> Self {
         let (views, profiles) = (self.views.clone(), self.profiles.clone());
-        Self::of(
-            self.clock.clone(),
-            views,
-            profiles,
-            self.source.clone(),
-            calls_max,
-        )
+        let (clock, source) = (self.clock.clone(), self.source.clone());
+        Self::of(clock, views, profiles, source, calls_max)
     }
 
     fn of(
