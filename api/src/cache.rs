@@ -53,7 +53,7 @@ const REUSE_FACTOR: u32 = 10;
 /// causes a commit, comes each 50 ms.
 const SPREAD_MAX: Duration = Duration::from_millis(20);
 /// An answer is in demand if it was asked for this many times since it was read.
-const IN_DEMAND_MIN: u32 = 4;
+const IN_DEMAND_MIN: u32 = 5;
 /// Maximum number of questions that are being answered at the same time.
 const READS_MAX: usize = 1_024;
 /// How long an answer stays in memory after it can no longer be reused.
@@ -244,14 +244,15 @@ impl AnswerCache {
 
 impl CachedAnswer {
     fn is_current(&self, newest: &Committed) -> bool {
-        let asked = self.asked.fetch_add(1, Ordering::Relaxed);
+        self.asked.fetch_add(1, Ordering::Relaxed);
         self.commit == newest.into()
             || self.read_at.elapsed() <= self.took * REUSE_FACTOR
-            || (asked >= IN_DEMAND_MIN && self.is_before_its_turn())
+            || (self.is_in_demand() && self.is_before_its_turn())
     }
 
+    /// Whether many requests have asked for it since it was read.
     fn is_in_demand(&self) -> bool {
-        self.asked.load(Ordering::Relaxed) > IN_DEMAND_MIN
+        self.asked.load(Ordering::Relaxed) >= IN_DEMAND_MIN
     }
 
     /// Whether the moment at which this answer is read again is still to come. The moments of

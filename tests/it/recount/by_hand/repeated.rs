@@ -22,8 +22,8 @@ fn a_commit_that_is_not_newer_is_dropped_and_counted_by_operation() {
 }
 
 impl Script {
-    /// A status of `ana` that her host sent at this time, as a relay passes it on.
-    fn status_by(&mut self, relay: &str, sent: Option<u64>, active: bool) -> &mut Self {
+    /// An event of `ana` as a relay passes it on, in an epoch of its own.
+    fn by(&mut self, relay: &str, body: Body) {
         self.seq += 1;
         let event = Event {
             host: relay.into(),
@@ -31,15 +31,20 @@ impl Script {
             index: 0,
             time: self.time,
             did: did("ana"),
-            body: Body::Account {
-                active,
-                status: None,
-                sent: sent.map(Timestamp),
-            },
+            body,
         };
         self.model.read(&Message::Event(event));
         self.tick_after(0);
-        self
+    }
+
+    /// A status that her host sent at this time.
+    fn status_by(&mut self, relay: &str, sent: Option<u64>, active: bool) {
+        let body = Body::Account {
+            active,
+            status: None,
+            sent: sent.map(Timestamp),
+        };
+        self.by(relay, body);
     }
 
     /// The number of visible posts of `ana`, her counted statuses and the repeated ones.
@@ -92,21 +97,12 @@ fn a_handle_that_another_relay_repeats_does_not_replace_a_newer_one() {
         ("second", 10, "old.example"),
         ("second", 20, "new.example"),
     ] {
-        log.seq += 1;
-        let event = Event {
-            host: relay.into(),
-            seq: Cursor(log.seq),
-            index: 0,
-            time: log.time,
-            did: did("ana"),
-            body: Body::Identity {
-                handle: Some(handle.into()),
-                sent: Some(Timestamp(sent)),
-            },
+        let body = Body::Identity {
+            handle: Some(handle.into()),
+            sent: Some(Timestamp(sent)),
         };
-        log.model.read(&Message::Event(event));
+        log.by(relay, body);
     }
-    log.tick_after(0);
     let row: AccountRow = log.get(ViewId::Accounts, &did("ana")).expect("a row");
     assert_eq!(row.handle.as_deref(), Some("new.example"));
     assert_eq!(log.counter("dropped/announcement_repeated"), 2);
