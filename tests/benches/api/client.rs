@@ -1,6 +1,8 @@
 //! A small HTTP/1.1 client that costs little beside the server: it reuses connections, and reads an
 //! answer only as far as necessary to find its end.
 
+mod paced;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -84,6 +86,33 @@ pub struct Loaded {
 }
 
 impl Loaded {
+    /// Adds an answer: its status and size. The latency is counted from `since`.
+    fn add(&mut self, since: Instant, (status, bytes): (u16, usize)) {
+        self.latencies.push(since.elapsed().as_secs_f64() * 1e3);
+        self.bytes += bytes;
+        match status {
+            200 => self.answers += 1,
+            _ => self.failures += 1,
+        }
+    }
+
+    /// The results of all connections together.
+    fn sum(all: Vec<Self>, rate: Option<f64>, started: Instant) -> Self {
+        let mut sum = Self {
+            rate,
+            seconds: started.elapsed().as_secs_f64(),
+            ..Self::default()
+        };
+        for one in all {
+            sum.answers += one.answers;
+            sum.failures += one.failures;
+            sum.bytes += one.bytes;
+            sum.latencies.extend(one.latencies);
+        }
+        sum.latencies.sort_by(f64::total_cmp);
+        sum
+    }
+
     /// The latency that this share of the requests did not exceed, in milliseconds.
     pub fn latency(&self, share: f64) -> f64 {
         let last = self.latencies.len().saturating_sub(1);
@@ -95,8 +124,9 @@ impl Loaded {
 /// Sends requests on `connections` connections, in turn, for `seconds`: in a closed loop, or, with a
 /// rate in requests per second of all connections, in an open loop.
 ///
-/// All connections are on one thread of their own: threads of a client that wake each other take
-/// more of the shared cores than its requests.
+/// In a closed loop all connections are on one thread of their own: threads of a client that wake
+/// each other take more of the shared cores than its requests. In an open loop each connection has
+/// a thread ([`paced`]), because the timers of a runtime are too coarse for it.
 pub async fn load(
     address: SocketAddr,
     requests: &[Arc<[u8]>],
@@ -107,22 +137,26 @@ pub async fn load(
     let requests = requests.to_vec();
     let (sender, loaded) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build();
-        let loading = load_here(address, &requests, connections, rate, seconds);
-        let loaded = runtime.expect("the runtime starts").block_on(loading);
+        let loaded = match rate {
+            Some(rate) => paced::load(address, &requests, connections, (rate, seconds)),
+            None => {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build();
+                let loading = closed_loop(address, &requests, connections, seconds);
+                runtime.expect("the runtime starts").block_on(loading)
+            }
+        };
         // The receiver waits for it.
         let _received = sender.send(loaded);
     });
     loaded.await.expect("the client did not panic")
 }
 
-async fn load_here(
+async fn closed_loop(
     address: SocketAddr,
     requests: &[Arc<[u8]>],
     connections: usize,
-    rate: Option<f64>,
     seconds: f64,
 ) -> Loaded {
     let started = Instant::now();
@@ -130,45 +164,21 @@ async fn load_here(
     let mut tasks = JoinSet::new();
     for nth in 0..connections {
         let requests = requests.to_vec();
-        let interval = rate.map(|rate| connections as f64 / rate);
         tasks.spawn(async move {
             let mut connection = Connection::open(address).await.expect("a connection");
             let mut loaded = Loaded::default();
-            // The connections are out of step, so that their requests do not come in bursts.
-            let offset = nth as f64 / connections as f64;
             for turn in 0.. {
-                let due = interval
-                    .map(|it| started + Duration::from_secs_f64(it * (turn as f64 + offset)));
-                if let Some(due) = due {
-                    tokio::time::sleep_until(due.into()).await;
-                }
-                let sent = due.unwrap_or_else(Instant::now);
+                let sent = Instant::now();
                 if sent >= end {
                     break;
                 }
                 let request = &requests[(nth * 7 + turn) % requests.len()];
-                let (status, bytes) = connection.ask(request).await.expect("an answer");
-                loaded.latencies.push(sent.elapsed().as_secs_f64() * 1e3);
-                loaded.bytes += bytes;
-                match status {
-                    200 => loaded.answers += 1,
-                    _ => loaded.failures += 1,
-                }
+                let answer = connection.ask(request).await.expect("an answer");
+                loaded.add(sent, answer);
             }
             loaded
         });
     }
-    let mut all = Loaded {
-        rate,
-        ..Loaded::default()
-    };
-    for one in tasks.join_all().await {
-        all.answers += one.answers;
-        all.failures += one.failures;
-        all.bytes += one.bytes;
-        all.latencies.extend(one.latencies);
-    }
-    all.seconds = started.elapsed().as_secs_f64();
-    all.latencies.sort_by(f64::total_cmp);
-    all
+    let all = tasks.join_all().await;
+    Loaded::sum(all, None, started)
 }
