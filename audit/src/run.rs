@@ -22,6 +22,7 @@ use std::time::Instant;
 
 use skytide_core::id::Seq;
 use skytide_core::live::SectionReader;
+use skytide_core::port::BoxFuture;
 use skytide_core::port::audit::AuditReport;
 use skytide_core::port::checkpoint::{CheckpointError, CheckpointReader};
 use skytide_core::port::log::{Log, LogError};
@@ -225,7 +226,15 @@ const ROW_BYTES_FACTOR: u64 = 10;
 ///
 /// # Errors
 /// See [`AuditError`].
-pub async fn run(
+pub fn run<'a>(
+    sources: &'a Sources,
+    reader: &'a dyn ViewReader,
+    request: &'a Request,
+) -> BoxFuture<'a, Result<AuditReport, AuditError>> {
+    Box::pin(audit_rows(sources, reader, request))
+}
+
+async fn audit_rows(
     sources: &Sources,
     reader: &dyn ViewReader,
     request: &Request,

@@ -5,6 +5,8 @@
 //! in memory and serves as the readable specification. One suite of contract tests in `tests` runs
 //! against all implementations.
 
+use std::pin::Pin;
+
 pub mod arrival;
 pub mod audit;
 pub mod checkpoint;
@@ -24,3 +26,7 @@ pub mod wait;
 
 /// The underlying error of a port's error.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A future whose code is compiled in the crate that creates it. The body of an `async fn` is
+/// compiled again in each crate that awaits it, so large ones that other crates call return this.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -37,6 +37,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use skytide_core::id::Epoch;
+use skytide_core::port::BoxFuture;
 use skytide_core::port::checkpoint::{CheckpointError, Manifest};
 use skytide_core::port::store::Control;
 use tokio::sync::mpsc;
@@ -63,13 +64,13 @@ use worker::{LeaderWorker, RemoteWorker};
 /// # Errors
 /// The log, the store or the checkpoints failed, are damaged, or do not belong together; or a
 /// worker panicked.
-pub async fn run(
+pub fn run(
     options: Options,
     ports: Ports,
     metrics: Arc<Metrics>,
     stop: CancellationToken,
-) -> Result<(), DataflowError> {
-    lead(options, ports, Links::alone(), metrics, stop).await
+) -> BoxFuture<'static, Result<(), DataflowError>> {
+    lead(options, ports, Links::alone(), metrics, stop)
 }
 
 /// Does the same as [`run`], together with the workers of other processes. Each of these calls
@@ -80,14 +81,24 @@ pub async fn run(
 ///
 /// # Panics
 /// If `links` are not the connections of process 0.
-pub async fn lead(
+pub fn lead(
+    options: Options,
+    ports: Ports,
+    links: Links,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+) -> BoxFuture<'static, Result<(), DataflowError>> {
+    assert_eq!(links.process(), 0, "process 0 leads");
+    Box::pin(lead_workers(options, ports, links, metrics, stop))
+}
+
+async fn lead_workers(
     options: Options,
     ports: Ports,
     links: Links,
     metrics: Arc<Metrics>,
     stop: CancellationToken,
 ) -> Result<(), DataflowError> {
-    assert_eq!(links.process(), 0, "process 0 leads");
     let threads = options.workers.max(1);
     let liveness = links.liveness(threads)?;
     let run_stop = stop.child_token();

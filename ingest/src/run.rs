@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use skytide_core::event::{Host, Tick};
 use skytide_core::id::Epoch;
+use skytide_core::port::BoxFuture;
 use skytide_core::port::clock::Clock;
 use skytide_core::port::log::{Log, LogError, LogWriter};
 use skytide_core::time::Timestamp;
@@ -177,7 +178,15 @@ enum Work {
 ///
 /// # Errors
 /// The source or the log has failed permanently, or the log holds another stream.
-pub async fn run(
+pub fn run(
+    options: Options,
+    sources: SourceList,
+    context: Context,
+) -> BoxFuture<'static, Result<Summary, IngestError>> {
+    Box::pin(read_sources(options, sources, context))
+}
+
+async fn read_sources(
     options: Options,
     mut sources: SourceList,
     context: Context,

@@ -12,11 +12,11 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use skytide_core::port::BoxError;
 use skytide_core::port::clock::Clock;
 use skytide_core::port::job::{
     JobError, JobRunner, JobState, JobStore, RunEnd, RunRefusal, Trigger,
 };
+use skytide_core::port::{BoxError, BoxFuture};
 use skytide_core::time::Timestamp;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -123,11 +123,15 @@ impl Scheduler {
     ///
     /// # Errors
     /// There is no such job, or the run was not started.
-    pub async fn run_once(
-        &self,
-        name: &str,
-        stop: &CancellationToken,
-    ) -> Result<RunEnd, RunRefusal> {
+    pub fn run_once<'a>(
+        &'a self,
+        name: &'a str,
+        stop: &'a CancellationToken,
+    ) -> BoxFuture<'a, Result<RunEnd, RunRefusal>> {
+        Box::pin(self.run_job(name, stop))
+    }
+
+    async fn run_job(&self, name: &str, stop: &CancellationToken) -> Result<RunEnd, RunRefusal> {
         let entry = self.entry(name)?;
         let result = entry.run(&self.shared, stop, Trigger::Command).await;
         // The stored plan is that of the process that runs the jobs on schedule, if there is one.
@@ -142,7 +146,14 @@ impl Scheduler {
     ///
     /// # Errors
     /// A bug of the scheduler itself. A bug of a job is only reported.
-    pub async fn run(self: Arc<Self>, stop: CancellationToken) -> Result<(), BoxError> {
+    pub fn run(
+        self: Arc<Self>,
+        stop: CancellationToken,
+    ) -> BoxFuture<'static, Result<(), BoxError>> {
+        Box::pin(self.run_jobs(stop))
+    }
+
+    async fn run_jobs(self: Arc<Self>, stop: CancellationToken) -> Result<(), BoxError> {
         let mut tasks = JoinSet::new();
         for entry in &self.jobs {
             let (entry, shared, stop) = (entry.clone(), self.shared.clone(), stop.clone());

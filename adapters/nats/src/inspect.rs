@@ -10,6 +10,7 @@ use async_nats::jetstream::stream::{self, RetentionPolicy, StorageType};
 use async_nats::jetstream::{self, ErrorCode};
 use serde_json::Value;
 use skytide_core::config;
+use skytide_core::port::BoxFuture;
 use skytide_core::port::log::LogError;
 use skytide_core::time::Timestamp;
 
@@ -81,7 +82,11 @@ pub struct Deviation {
 ///
 /// # Errors
 /// `Failed` if no server can be reached, or it refuses the user.
-pub async fn inspect(options: &config::Nats) -> Result<Inspection, LogError> {
+pub fn inspect(options: &config::Nats) -> BoxFuture<'_, Result<Inspection, LogError>> {
+    Box::pin(inspect_server(options))
+}
+
+async fn inspect_server(options: &config::Nats) -> Result<Inspection, LogError> {
     let mut once = options.clone();
     once.connect_timeout = config::Span(CONNECT_MAX);
     let client = connect(&once).await?;

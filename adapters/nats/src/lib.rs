@@ -55,8 +55,8 @@ use async_trait::async_trait;
 use skytide_core::config;
 use skytide_core::event::{Message, Tick};
 use skytide_core::id::Seq;
-use skytide_core::port::BoxError;
 use skytide_core::port::log::{Bounds, Log, LogError, LogReader, LogWriter};
+use skytide_core::port::{BoxError, BoxFuture};
 
 pub use inspect::{Deviation, Inspection, JetStream, SERVER_MIN, StreamInspection, inspect};
 use stream::Stream;
@@ -86,18 +86,20 @@ impl NatsLog {
     /// # Errors
     /// `Failed` if the server cannot be reached within `NATS_CONNECT_TIMEOUT`, refuses access, has
     /// no JetStream or no room for the stream, or if a stream of this name is not a log of Skytide.
-    pub async fn connect(config: &config::Nats) -> Result<Self, LogError> {
-        let client = connection::connect(config).await?;
-        let stream = Stream::open(client, config, random()).await?;
-        Ok(Self {
-            shared: Arc::new(Shared {
-                stream,
-                in_flight_max: config.in_flight_max as usize,
-                batch_events_max: config.batch_events_max as usize,
-                latest_claim: claim::LatestClaim::default(),
-                full: AtomicBool::new(false),
-            }),
-            partitions: None,
+    pub fn connect(config: &config::Nats) -> BoxFuture<'_, Result<Self, LogError>> {
+        Box::pin(async {
+            let client = connection::connect(config).await?;
+            let stream = Stream::open(client, config, random()).await?;
+            Ok(Self {
+                shared: Arc::new(Shared {
+                    stream,
+                    in_flight_max: config.in_flight_max as usize,
+                    batch_events_max: config.batch_events_max as usize,
+                    latest_claim: claim::LatestClaim::default(),
+                    full: AtomicBool::new(false),
+                }),
+                partitions: None,
+            })
         })
     }
 

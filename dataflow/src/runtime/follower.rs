@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use skytide_core::port::BoxFuture;
 use skytide_core::port::graph::WorkerReport;
 use skytide_core::port::memory::{MemoryExcess, MemoryLimit, MemoryUse};
 use timely::worker::Worker;
@@ -36,7 +37,16 @@ const IDLE: Duration = Duration::from_millis(20);
 ///
 /// # Panics
 /// If `links` are the connections of process 0.
-pub async fn follow(
+pub fn follow(
+    links: Links,
+    options: &Options,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+) -> BoxFuture<'_, Result<(), DataflowError>> {
+    Box::pin(follow_leader(links, options, metrics, stop))
+}
+
+async fn follow_leader(
     links: Links,
     options: &Options,
     metrics: Arc<Metrics>,
