@@ -23,8 +23,22 @@ pub(super) type OpenPeriods = BTreeMap<Period, HashSet<(u32, u32)>>;
 /// account's shard. The repo stores in which rows an account was ever counted.
 #[derive(Debug)]
 pub(super) struct ActivityCounts {
-    current: HashMap<(Span, u32, u32), Activity>,
+    /// The counts by minute and activity row.
+    current: HashMap<(u32, u32), MinuteCounts>,
+    /// The change of the number of live records of each activity row.
+    live: HashMap<u32, i64>,
     open: Vec<OpenPeriods>,
+}
+
+/// Counts of one minute, from which those of its hour and of all time follow.
+#[derive(Clone, Copy, Debug, Default)]
+struct MinuteCounts {
+    /// The operations; `accounts` are those not counted before in the minute.
+    activity: Activity,
+    /// Accounts that were not counted before in the hour.
+    new_in_hour: i64,
+    /// Accounts that were never counted before.
+    new: i64,
 }
 
 /// The account that performed an operation, and the activity row that counts it.
@@ -41,6 +55,7 @@ impl Default for ActivityCounts {
     fn default() -> Self {
         Self {
             current: HashMap::new(),
+            live: HashMap::new(),
             open: vec![OpenPeriods::new(); usize::from(SHARDS)],
         }
     }
@@ -55,25 +70,27 @@ impl ActivityCounts {
             shard,
             is_new,
         } = source;
-        let hour = minute.0 / 60 * 60;
-        for (span, start) in [(Span::All, 0), (Span::Hour, hour), (Span::Minute, minute.0)] {
-            let is_new = match span {
-                Span::All => is_new,
-                _ => self.mark_counted(shard, (span, start), (collection, account)),
-            };
-            let current = self.current.entry((span, start, collection)).or_default();
-            current.add(&Activity {
-                accounts: i64::from(is_new),
-                ..*activity
-            });
-        }
+        let row_and_account = (collection, account);
+        let in_minute = self.mark_counted(shard, (Span::Minute, minute.0), row_and_account);
+        // An account that was counted in the minute was counted in its hour, too.
+        let hour = (Span::Hour, hour_of(minute.0));
+        let in_hour = in_minute && self.mark_counted(shard, hour, row_and_account);
+        let counts = self.current.entry((minute.0, collection)).or_default();
+        counts.activity.add(&Activity {
+            accounts: i64::from(in_minute),
+            ..*activity
+        });
+        counts.new_in_hour += i64::from(in_hour);
+        counts.new += i64::from(is_new);
     }
 
     /// The size. The time depends on the number of shards and of open periods.
     pub fn size(&self) -> Size {
         let mut size = Size {
             entries: 0,
-            bytes: self.current.allocation_size() + vec_bytes(&self.open),
+            bytes: self.current.allocation_size()
+                + self.live.allocation_size()
+                + vec_bytes(&self.open),
         };
         for periods in &self.open {
             size.bytes += btree_bytes::<Period, HashSet<(u32, u32)>>(periods.len());
@@ -100,8 +117,7 @@ impl ActivityCounts {
 
     /// Adds to the number of live records of a collection.
     pub fn add_live(&mut self, collection: u32, diff: i64) {
-        let current = self.current.entry((Span::All, 0, collection)).or_default();
-        current.live += diff;
+        *self.live.entry(collection).or_default() += diff;
     }
 
     /// Takes the counts since the last call, and removes the accounts of periods that have ended.
@@ -114,11 +130,11 @@ impl ActivityCounts {
         for open in &mut self.open {
             open.retain(|&(span, start), _| match span {
                 Span::Minute => start >= minute,
-                _ => start >= minute / 60 * 60,
+                _ => start >= hour_of(minute),
             });
         }
-        let current = std::mem::take(&mut self.current).into_iter();
-        current
+        self.take_periods()
+            .into_iter()
             .filter(|(_, activity)| *activity != Activity::default())
             .map(move |((span, start_minute, collection), activity)| {
                 let collection = names(collection);
@@ -132,4 +148,36 @@ impl ActivityCounts {
                 )
             })
     }
+
+    /// Takes the counts since the last call, by span, start of the period, and activity row.
+    fn take_periods(&mut self) -> HashMap<(Span, u32, u32), Activity> {
+        let mut periods = HashMap::<(Span, u32, u32), Activity>::new();
+        for ((minute, row), counts) in std::mem::take(&mut self.current) {
+            let MinuteCounts {
+                activity,
+                new_in_hour,
+                new,
+            } = counts;
+            for (span, start, accounts) in [
+                (Span::Minute, minute, activity.accounts),
+                (Span::Hour, hour_of(minute), new_in_hour),
+                (Span::All, 0, new),
+            ] {
+                let period = periods.entry((span, start, row)).or_default();
+                period.add(&Activity {
+                    accounts,
+                    ..activity
+                });
+            }
+        }
+        for (row, live) in std::mem::take(&mut self.live) {
+            periods.entry((Span::All, 0, row)).or_default().live += live;
+        }
+        periods
+    }
+}
+
+/// The first minute of the hour of a minute.
+fn hour_of(minute: u32) -> u32 {
+    minute / 60 * 60
 }

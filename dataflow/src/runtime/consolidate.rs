@@ -44,60 +44,65 @@ impl RowChanges {
 pub fn consolidate(mut updates: Vec<(Row, Time, i32)>) -> RowChanges {
     updates.sort_unstable_by(|(a, ..), (b, ..)| a.cmp(b));
     let mut result = RowChanges::default();
-    let same_key =
-        |a: &(Row, Time, i32), b: &(Row, Time, i32)| a.0.view == b.0.view && a.0.key == b.0.key;
-    let mut rest = updates.as_slice();
-    while let Some((first, ..)) = rest.first() {
-        let length = rest
-            .iter()
-            .take_while(|update| same_key(update, &rest[0]))
-            .count();
-        let (group, others) = rest.split_at(length);
-        rest = others;
-        let sum = result.sums.entry(first.view).or_default();
-        let (mut old, mut new) = net_change(group);
+    let mut updates = updates.into_iter().peekable();
+    let mut group = Vec::new();
+    while let Some(first) = updates.next() {
+        group.push(first);
+        while let Some(update) = updates.next_if(|it| is_same_key(it, &group[0])) {
+            group.push(update);
+        }
+        let view = group[0].0.view;
+        let sum = result.sums.entry(view).or_default();
+        let (mut old, mut new) = net_change(&mut group);
         if let Some(large) = new.take_if(|row| !fits(&row.key, &row.columns)) {
-            let left_out = result.left_out.entry(large.view).or_default();
+            let left_out = result.left_out.entry(view).or_default();
             *left_out = (left_out.0 + 1, large.key.shown());
         }
         old = old.filter(|row| fits(&row.key, &row.columns));
-        for (row, sign) in [(old, -1), (new, 1)] {
+        for (row, sign) in [(&old, -1), (&new, 1)] {
             if let Some(row) = row {
                 add(sum, row, sign);
             }
         }
-        if let Some(row) = new.or(old) {
-            let columns = new.map(|row| row.columns.clone());
-            let change = Change {
-                key: row.key.clone(),
-                row: columns,
-            };
-            result.bytes += change.bytes() as u64;
-            result.changes.entry(row.view).or_default().push(change);
-        }
+        let change = match (new, old) {
+            (Some(Row { key, columns, .. }), _) => Change {
+                key,
+                row: Some(columns),
+            },
+            (None, Some(Row { key, .. })) => Change { key, row: None },
+            (None, None) => continue,
+        };
+        result.bytes += change.bytes() as u64;
+        result.changes.entry(view).or_default().push(change);
     }
     result
 }
 
+fn is_same_key((a, ..): &(Row, Time, i32), (b, ..): &(Row, Time, i32)) -> bool {
+    a.view == b.view && a.key == b.key
+}
+
 /// The row that the updates of one key retract, and the row that they insert, after equal rows
-/// cancel.
-fn net_change(group: &[(Row, Time, i32)]) -> (Option<&Row>, Option<&Row>) {
+/// cancel. Takes the updates, which are sorted by row.
+fn net_change(group: &mut Vec<(Row, Time, i32)>) -> (Option<Row>, Option<Row>) {
     let (mut old, mut new) = (None, None);
-    for same_row in group.chunk_by(|a, b| a.0 == b.0) {
-        let row = &same_row[0].0;
-        match same_row.iter().map(|(_, _, diff)| diff).sum::<i32>() {
-            0 => {}
-            1 => assert!(new.replace(row).is_none(), "two rows under {:?}", row.key),
-            -1 => assert!(
-                old.replace(row).is_none(),
-                "two old rows under {:?}",
-                row.key
-            ),
+    let mut updates = group.drain(..).peekable();
+    while let Some((row, _, mut diff)) = updates.next() {
+        while let Some((.., more)) = updates.next_if(|(other, ..)| *other == row) {
+            diff += more;
+        }
+        let (slot, what) = match diff {
+            0 => continue,
+            1 => (&mut new, "two rows"),
+            -1 => (&mut old, "two old rows"),
             n => panic!(
                 "row {:?} of {} changed {n} times at once",
                 row.key,
                 row.view.name()
             ),
+        };
+        if let Some(Row { key, .. }) = slot.replace(row) {
+            panic!("{what} under {key:?}");
         }
     }
     (old, new)

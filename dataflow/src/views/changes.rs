@@ -4,8 +4,9 @@
 //! `trends`). [`TouchedRows`] serves views whose rows also expire by time (`activity`, `counters`,
 //! `interactions`).
 
-use std::collections::BTreeMap;
+use std::hash::Hash;
 
+use hashbrown::HashMap;
 use skytide_core::view::{ViewId, ViewKey};
 
 use crate::operators::lists::Output;
@@ -52,16 +53,16 @@ impl<V: Default + PartialEq> RowChange<V> {
 pub struct TouchedRows<K, C> {
     view: ViewId,
     time: Time,
-    old: BTreeMap<K, Option<C>>,
+    old: HashMap<K, Option<C>>,
 }
 
-impl<K: Ord + Clone + ViewKey, C: serde::Serialize + PartialEq> TouchedRows<K, C> {
+impl<K: Hash + Eq + Clone + ViewKey, C: serde::Serialize + PartialEq> TouchedRows<K, C> {
     /// No key of this view was touched yet at this time.
     pub fn new(view: ViewId, time: Time) -> Self {
         Self {
             view,
             time,
-            old: BTreeMap::new(),
+            old: HashMap::new(),
         }
     }
 
@@ -72,7 +73,8 @@ impl<K: Ord + Clone + ViewKey, C: serde::Serialize + PartialEq> TouchedRows<K, C
         }
     }
 
-    /// Emits the retracted and the inserted rows. `new_row` gives the row that a key has now.
+    /// Emits the retracted and the inserted rows, in no order. `new_row` gives the row that a key has
+    /// now.
     pub fn emit(self, mut new_row: impl FnMut(&K) -> Option<C>, rows: &mut Vec<(Row, Time, i32)>) {
         let Self { view, time, old } = self;
         for (key, old) in old {

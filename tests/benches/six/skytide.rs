@@ -1,6 +1,7 @@
 //! Skytide's version: its dataflow, with the views that contain the six views.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use skytide_core::event::{Body, Message, Tick};
 use skytide_core::id::{Collection, Seq};
 use skytide_core::port::log::{Bounds, Log, LogError, LogReader, LogWriter};
 use skytide_core::port::store::{
-    Committed, Control, Intent, Range, StoreError, Term, ViewReader, ViewStore,
+    Committed, Control, Intent, Range as KeyRange, StoreError, Term, ViewReader, ViewStore,
 };
 use skytide_core::view::{Change, Key, StoredRow, ViewId};
 use skytide_dataflow::{AccountPolicy, Metrics, Options, Ports};
@@ -41,7 +42,7 @@ fn options(workers: usize) -> Options {
 pub fn run(messages: Vec<Message>, workers: usize, verify: bool) -> Run {
     let events = messages.iter().filter(|it| matches!(it, Message::Event(_)));
     let (events, collections) = (events.count(), collections(&messages));
-    let log = Decoded(Arc::new(messages));
+    let log = Decoded::new(messages);
     let epochs = log.last_tick().epoch.0;
     let store = Arc::new(Kept::new(verify));
     let ports = Ports {
@@ -82,16 +83,35 @@ fn collections(messages: &[Message]) -> Vec<Collection> {
     ops.collect::<BTreeSet<_>>().into_iter().cloned().collect()
 }
 
-/// A log of decoded messages.
+/// A log of decoded messages, each of which is read once. A copy of each would cost what the other
+/// versions do not pay.
 #[derive(Clone, Debug)]
-struct Decoded(Arc<Vec<Message>>);
+struct Decoded {
+    messages: Arc<Mutex<Vec<Option<Message>>>>,
+    length: usize,
+    last_tick: Tick,
+}
 
 impl Decoded {
-    fn last_tick(&self) -> Tick {
-        match self.0.last() {
-            Some(Message::Tick(tick)) => tick.clone(),
-            _ => panic!("the log does not end with a tick"),
+    fn new(messages: Vec<Message>) -> Self {
+        let Some(Message::Tick(tick)) = messages.last() else {
+            panic!("the log does not end with a tick");
+        };
+        Self {
+            length: messages.len(),
+            last_tick: tick.clone(),
+            messages: Arc::new(Mutex::new(messages.into_iter().map(Some).collect())),
         }
+    }
+
+    fn last_tick(&self) -> Tick {
+        self.last_tick.clone()
+    }
+
+    fn take(&self, range: Range<usize>) -> Vec<Message> {
+        let mut messages = self.messages.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = messages[range].iter_mut().map(Option::take);
+        taken.map(|it| it.expect("is read once")).collect()
     }
 }
 
@@ -101,14 +121,14 @@ impl Log for Decoded {
         Ok(Bounds {
             id: 1,
             first: Seq(1),
-            next: Seq(self.0.len() as u64 + 1),
+            next: Seq(self.length as u64 + 1),
             bytes: 0,
             bytes_max: u64::MAX,
         })
     }
 
     async fn newest_tick(&self) -> Result<Option<(Seq, Tick)>, LogError> {
-        Ok(Some((Seq(self.0.len() as u64), self.last_tick())))
+        Ok(Some((Seq(self.length as u64), self.last_tick())))
     }
 
     async fn writer(&self) -> Result<Box<dyn LogWriter>, LogError> {
@@ -136,13 +156,14 @@ struct Reader {
 impl LogReader for Reader {
     async fn next(&mut self, messages_max: usize) -> Result<Vec<(Seq, Message)>, LogError> {
         let first = self.next as usize - 1;
-        let end = self.log.0.len().min(first + messages_max.max(1));
+        let end = self.log.length.min(first + messages_max.max(1));
         if end == first {
             std::future::pending::<()>().await;
         }
         let seqs = (self.next..).map(Seq);
         self.next += (end - first) as u64;
-        Ok(seqs.zip(self.log.0[first..end].iter().cloned()).collect())
+        let messages = self.log.take(first..end);
+        Ok(seqs.zip(messages).collect())
     }
 }
 
@@ -184,7 +205,7 @@ impl ViewReader for Kept {
         self.control.get(view, keys).await
     }
 
-    async fn scan(&self, view: ViewId, range: Range) -> Result<Vec<StoredRow>, StoreError> {
+    async fn scan(&self, view: ViewId, range: KeyRange) -> Result<Vec<StoredRow>, StoreError> {
         self.control.scan(view, range).await
     }
 }
