@@ -32,6 +32,9 @@ pub struct Options {
     /// Accounts, including deleted ones, at which no more are created. Bounds the memory of long
     /// runs.
     pub accounts_max: Option<u32>,
+    /// Of 100 posts that are not replies, and of 100 likes and reposts, how many are about one story
+    /// that never ends: a hot hashtag, and a few hot posts. `None` for no such story.
+    pub hot_percent: Option<u8>,
     /// Kinds and rates of malformed input.
     pub malformed: Rates,
     /// The `host` in the events of [`Frame::events`](crate::Frame::events).
@@ -51,6 +54,7 @@ impl Default for Options {
             signed: true,
             records_max: None,
             accounts_max: None,
+            hot_percent: None,
             malformed: Rates::none(),
             host: "simnet".into(),
         }

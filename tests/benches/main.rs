@@ -7,6 +7,7 @@ mod clients;
 mod cluster;
 mod days;
 mod decode;
+mod instructions;
 mod latency;
 mod memory;
 mod mongo;
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
         ("servers", latency::on_servers),
         ("days", days::run),
         ("observe", observe::run),
+        ("instructions", instructions::run),
         ("api", api::run),
         ("clients", clients::run),
     ] {

@@ -70,6 +70,11 @@ pub struct Network {
     #[arg(long, value_name = "N", value_parser = between(1..=100_000_000_u32))]
     pub records_max: Option<u32>,
 
+    /// Of 100 posts, likes and reposts, how many are about one story that never ends: a hot hashtag
+    /// and a few hot posts.
+    #[arg(long = "hot", value_name = "PERCENT", value_parser = between(1..=100_u8))]
+    pub hot_percent: Option<u8>,
+
     /// Do not sign commits. Frames then take a fraction of the time; the rest of the network is
     /// alike.
     #[arg(long)]

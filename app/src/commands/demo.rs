@@ -98,6 +98,7 @@ fn origin(args: &Demo, now: Timestamp) -> Origin {
         began_ms: now.0,
         events_max: args.demo_events_max,
         records_max: Some(RECORDS_MAX),
+        hot_percent: None,
         signed: true,
     }
 }

@@ -224,6 +224,7 @@ fn network_options(args: &cli::Network) -> skytide_simnet::Options {
         events_max: args.events_max,
         signed: !args.unsigned,
         records_max: args.records_max,
+        hot_percent: args.hot_percent,
         malformed: args.bad.clone(),
         ..skytide_simnet::Options::default()
     }

@@ -55,11 +55,12 @@ impl World {
     /// Draws a post that an account sees: of a story, or from the timeline; usually one that still
     /// exists.
     fn draw_post(&mut self, account: u32) -> u32 {
+        let hot_percent = self.options.hot_percent;
         let mut post = 0;
         for _ in 0..4 {
             post = self.timeline.draw(&mut self.random);
-            if self.random.percent(12)
-                && let Some(story) = self.stories.draw(&mut self.random)
+            let story = self.stories.draw(hot_percent, 12, &mut self.random);
+            if let Some(story) = story
                 && !story.posts.is_empty()
             {
                 post = story.posts[self.random.below(story.posts.len() as u64) as usize];
@@ -87,9 +88,11 @@ impl World {
         }
         let index = self.posts.len() as u32;
         let story_percent = (self.stories.attention() * 1.6).min(30.0) as u32;
+        let hot_percent = self.options.hot_percent;
         if post.parent == NONE
-            && self.random.percent(story_percent)
-            && let Some(story) = self.stories.draw(&mut self.random)
+            && let Some(story) = self
+                .stories
+                .draw(hot_percent, story_percent, &mut self.random)
         {
             story.add(index, &mut self.random);
             (post.story, post.lang) = (story.number, story.lang);

@@ -26,9 +26,14 @@ pub(crate) struct Story {
     pub(crate) posts: Vec<u32>,
 }
 
+/// The number of the story that never ends. Other stories never get that far.
+const ENDLESS: u32 = (1 << 24) - 1;
+
 /// All stories in progress.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Stories {
+    /// The story of [`Options::hot_percent`](crate::Options::hot_percent).
+    endless: Story,
     active: Vec<Story>,
     cumulative_attention: Vec<f64>,
     total: f64,
@@ -63,7 +68,21 @@ impl Story {
 impl Stories {
     /// The stories at the start of a network, some of them at their peak.
     pub(crate) fn new(now: u64, random: &mut Random) -> Self {
-        let mut stories = Self::default();
+        let mut stories = Self {
+            endless: Story {
+                number: ENDLESS,
+                lang: 0,
+                start: now,
+                rise: f64::INFINITY,
+                weight: 0.0,
+                posts: Vec::new(),
+            },
+            active: Vec::new(),
+            cumulative_attention: Vec::new(),
+            total: 0.0,
+            count: 0,
+            second: 0,
+        };
         for _ in 0..STORIES_FIRST {
             let age = random.log_uniform(20.0, 2_400.0) * SECOND as f64;
             stories.start(now - age as u64, random);
@@ -114,9 +133,18 @@ impl Stories {
         self.total
     }
 
-    /// Draws a story, weighted by its attention.
-    pub(crate) fn draw(&mut self, random: &mut Random) -> Option<&mut Story> {
-        if self.total <= 0.0 {
+    /// Draws whether something is about a story, and about which: with `hot_percent` the one that
+    /// never ends, otherwise with `percent` another one, weighted by its attention.
+    pub(crate) fn draw(
+        &mut self,
+        hot_percent: Option<u8>,
+        percent: u32,
+        random: &mut Random,
+    ) -> Option<&mut Story> {
+        if hot_percent.is_some_and(|hot| random.percent(hot.into())) {
+            return Some(&mut self.endless);
+        }
+        if !random.percent(percent) || self.total <= 0.0 {
             return None;
         }
         let at = random.unit() * self.total;

@@ -174,3 +174,29 @@ fn hashtags_rise_and_fall_within_minutes() {
     println!("hashtags with a third of their posts in ten minutes: {bursts}");
     assert!(bursts >= 8, "{bursts}");
 }
+
+#[test]
+fn a_hot_story_gets_its_share_of_posts_and_likes() {
+    let options = Options {
+        hot_percent: Some(60),
+        signed: false,
+        events_max: Some(40_000),
+        ..Options::default()
+    };
+    let mut ledger = skytide_simnet::Ledger::default();
+    frames(options).for_each(|frame| ledger.add(&frame));
+    let totals = ledger.totals();
+    let share = |counts: Vec<u64>, top: usize| {
+        let mut counts = counts;
+        counts.sort_unstable_by(|a, b| b.cmp(a));
+        let sum = |counts: &[u64]| counts.iter().sum::<u64>() as f64;
+        sum(&counts[..top]) / sum(&counts)
+    };
+    let tags = share(totals.hashtags.values().copied().collect(), 1);
+    let likes = totals.posts.values().map(|tallies| tallies[0]).collect();
+    // Three posts of the story stay, the others are replaced by newer ones.
+    let likes = share(likes, 3);
+    println!("share of the first hashtag {tags:.2}, of three posts in the likes {likes:.2}");
+    assert!(tags >= 0.5, "{tags}");
+    assert!(likes >= 0.08, "{likes}");
+}

@@ -33,6 +33,9 @@ pub struct Origin {
     pub events_max: Option<u64>,
     /// Maximum number of live records of an account.
     pub records_max: Option<u32>,
+    /// The share of what is about one story that never ends. Files of earlier versions have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hot_percent: Option<u8>,
     /// Whether commits are signed.
     pub signed: bool,
 }
@@ -50,6 +53,7 @@ impl Origin {
             began_ms: now.0,
             events_max: requested.events_max,
             records_max: requested.records_max,
+            hot_percent: requested.hot_percent,
             signed: !requested.unsigned,
         }
     }
@@ -63,6 +67,7 @@ impl Origin {
             start: Timestamp(self.start_ms),
             events_max: self.events_max,
             records_max: self.records_max,
+            hot_percent: self.hot_percent,
             signed: self.signed,
             malformed,
             ..Options::default()
@@ -162,6 +167,7 @@ mod tests {
             began_ms,
             events_max: None,
             records_max: Some(400),
+            hot_percent: None,
             signed: true,
         }
     }
