@@ -83,6 +83,8 @@ pub struct WorkerReport {
     /// Seconds in which it did something else, such as building the graph. `running_seconds` is the
     /// sum of all other times.
     pub other_seconds: f64,
+    /// Seconds in which a processor ran its thread; `None` if the system does not report that.
+    pub cpu_seconds: Option<f64>,
     /// The newest epoch that all workers have completed, as far as this worker knows; 0 if there is
     /// none yet. While a checkpoint is restored, it counts up to the first cut.
     pub epoch: u64,

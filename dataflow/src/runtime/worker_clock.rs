@@ -59,7 +59,7 @@ impl WorkerClock {
         self.since = now;
     }
 
-    /// Writes the times until `now` into a report whose `busy_seconds` and `parked_seconds` are
+    /// Writes the times until `now`, and the CPU time of this thread, into a report whose `busy_seconds` and `parked_seconds` are
     /// known. `busy_elsewhere` is the part of the busy time outside of [`Activity::Step`]: a worker
     /// of another process also runs operators while it waits for a command.
     pub fn fill(&self, report: &mut WorkerReport, busy_elsewhere: Duration, now: Instant) {
@@ -76,7 +76,20 @@ impl WorkerClock {
         report.batch_wait_seconds = (seconds(Activity::WaitForBatch) - busy_elsewhere).max(0.0);
         report.cut_seconds = seconds(Activity::Cut);
         report.other_seconds = seconds(Activity::Other);
+        report.cpu_seconds = thread_cpu_seconds();
     }
+}
+
+/// The CPU time of this thread, in user mode and in the kernel.
+#[cfg(unix)]
+fn thread_cpu_seconds() -> Option<f64> {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Some(time.tv_sec as f64 + time.tv_nsec as f64 / 1e9)
+}
+
+#[cfg(not(unix))]
+fn thread_cpu_seconds() -> Option<f64> {
+    None
 }
 
 #[cfg(test)]

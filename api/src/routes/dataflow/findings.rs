@@ -29,6 +29,9 @@ const COMMIT_SECONDS_MIN: f64 = 5.0;
 const PARKED_MIN: f64 = 0.1;
 /// That wait must also be so many times as long as its own.
 const PARKED_RATIO_MIN: f64 = 3.0;
+/// The system holds a worker up if a processor ran its thread for less than this share of the time in
+/// which it did not wait.
+const CPU_MIN: f64 = 0.5;
 /// A worker is stuck if it has reported nothing for so many seconds while others have.
 const SILENT_SECONDS_MIN: f64 = 3.0;
 /// Checkpoints are the cause if their cuts take this share of the time.
@@ -153,7 +156,10 @@ fn slow_store(recent: &Recent) -> Option<Finding> {
     let waits = mean(&recent.workers, |it| it.commit_wait_seconds);
     let progress = recent.progress.unwrap_or_default();
     let current = progress.committing_seconds;
-    if waits < COMMIT_WAIT_MIN && current < COMMIT_SECONDS_MIN {
+    // The committer also waits: for the worker whose part of a batch is the last.
+    let commits = share(progress.commit_seconds + current, recent.seconds);
+    let is_slow = waits >= COMMIT_WAIT_MIN && commits >= waits / 2.0;
+    if !is_slow && current < COMMIT_SECONDS_MIN {
         return None;
     }
     let each = match (progress.commits, progress.commit_retries) {
@@ -248,7 +254,9 @@ fn slow_worker(workers: &[Arc<WorkerReport>]) -> Option<Finding> {
         percent(waits),
         percent(own)
     );
-    if what == times[0].0
+    if let Some(sentence) = without_processor(slow) {
+        finding.sentence.push_str(&sentence);
+    } else if what == times[0].0
         && let Some(operator) = most_excess(slow, &others)
     {
         let took = share(operator.busy_seconds, slow.running_seconds);
@@ -261,6 +269,19 @@ fn slow_worker(workers: &[Arc<WorkerReport>]) -> Option<Finding> {
         ));
     }
     Some(finding)
+}
+
+/// Says that the system does not run the thread of a worker, if that holds the worker up.
+fn without_processor(worker: &WorkerReport) -> Option<String> {
+    let waits = worker.parked_seconds + worker.commit_wait_seconds + worker.batch_wait_seconds;
+    let ready = worker.running_seconds - waits;
+    let had = share(worker.cpu_seconds?, ready);
+    let sentence = format!(
+        " A processor ran its thread for only {} of the time in which it did not wait. Look for other \
+         programs, a CPU limit, more workers (INDEXER_WORKERS) than processors, and swapping.",
+        percent(had)
+    );
+    (ready > 0.0 && had < CPU_MIN).then_some(sentence)
 }
 
 /// The operator that takes more time on one worker than on the others, by the largest difference.

@@ -255,6 +255,7 @@ fn difference(now: &WorkerReport, before: &WorkerReport) -> WorkerReport {
             channel.received = traffic(channel.received, before.received);
         }
     }
+    let cpu = now.cpu_seconds;
     WorkerReport {
         running_seconds: seconds(|it| it.running_seconds),
         busy_seconds: seconds(|it| it.busy_seconds),
@@ -266,6 +267,7 @@ fn difference(now: &WorkerReport, before: &WorkerReport) -> WorkerReport {
         batch_wait_seconds: seconds(|it| it.batch_wait_seconds),
         cut_seconds: seconds(|it| it.cut_seconds),
         other_seconds: seconds(|it| it.other_seconds),
+        cpu_seconds: cpu.map(|now| (now - before.cpu_seconds.unwrap_or_default()).max(0.0)),
         ..changed
     }
 }

@@ -270,3 +270,42 @@ fn a_table_that_grows_is_named_with_its_option() {
     }];
     assert_eq!(growing(&recent.growth), None);
 }
+
+/// Measured with a thread that was stopped for 1.5 of 1.7 s: most of that fell into a wait for
+/// batches that had been sent, and the committer waited for the parts of that worker.
+#[test]
+fn a_worker_without_a_processor_is_the_cause_and_neither_the_store_nor_an_operator() {
+    let stopped = WorkerReport {
+        parked_seconds: 0.1,
+        batch_wait_seconds: 4.0,
+        cpu_seconds: Some(0.4),
+        ..worker(1, &[("MergeLists", 2.5)])
+    };
+    let waits = WorkerReport {
+        parked_seconds: 6.0,
+        commit_wait_seconds: 1.2,
+        batch_wait_seconds: 2.0,
+        cpu_seconds: Some(0.7),
+        ..worker(0, &[("MergeLists", 0.4)])
+    };
+    let mut recent = recent(vec![waits, stopped.clone()]);
+    recent.progress = Some(Progress {
+        commits: 10,
+        commit_seconds: 0.1,
+        ..Progress::default()
+    });
+    let finding = only(&recent);
+    assert_eq!(finding.kind, FindingKind::Worker);
+    assert_eq!((finding.worker, &finding.operator), (Some(1), &None));
+    assert!(
+        finding.sentence.contains("ran its thread for only 7 %"),
+        "{finding:?}"
+    );
+    let busy = WorkerReport {
+        cpu_seconds: Some(5.0),
+        ..stopped
+    };
+    recent.workers[1] = Arc::new(busy);
+    let finding = only(&recent);
+    assert_eq!(finding.operator, Some(vec![0, 0]), "{finding:?}");
+}
