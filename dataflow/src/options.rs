@@ -39,13 +39,14 @@ pub struct Options {
     /// Whether to recount from the start of the log and ignore the store and the checkpoints.
     pub rebuild: bool,
     /// The number of live records that a worker keeps in memory. It reads others from the newest
-    /// checkpoint when they change. `None` keeps all in memory, as do processes that follow.
+    /// checkpoint when they change. `None` keeps all in memory until [`memory`](Self::memory)
+    /// requires that some are evicted. Processes that follow keep all in memory.
     pub hot_records_max: Option<usize>,
     /// Whether the workers log their operators, for
     /// [`GraphReporter`](skytide_core::port::graph::GraphReporter) and `/metrics`.
     pub operator_log: bool,
-    /// The limit on the memory of this process, above which no further batch is taken; `None` for
-    /// no limit.
+    /// The limit on the memory of this process; `None` for no limit. Above 80 % of it, live records
+    /// are evicted. Above it, no further batch is taken.
     pub memory: Option<MemoryLimit>,
 }
 
@@ -79,6 +80,12 @@ impl Options {
             interactions_days: self.interactions_days,
             views: views.collect(),
         }
+    }
+
+    /// The number of live records that a worker keeps in memory, if it may evict any.
+    pub(crate) fn records_in_memory_max(&self) -> Option<usize> {
+        let unlimited = self.memory.as_ref().map(|_| usize::MAX);
+        self.hot_records_max.or(unlimited)
     }
 }
 

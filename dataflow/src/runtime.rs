@@ -18,6 +18,7 @@ pub(crate) mod cluster;
 mod command;
 mod commit;
 mod consolidate;
+mod eviction;
 pub(crate) mod follower;
 mod operator_log;
 mod progress;
@@ -38,7 +39,7 @@ use std::time::Duration;
 
 use skytide_core::id::Epoch;
 use skytide_core::port::BoxFuture;
-use skytide_core::port::checkpoint::{CheckpointError, Manifest};
+use skytide_core::port::checkpoint::Manifest;
 use skytide_core::port::store::Control;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -52,6 +53,7 @@ use checkpoint::{Base, CheckpointEvent, CutGate, Keeper, Planner};
 use cluster::{EndOnDrop, Links, Liveness, Threads};
 use command::{BatchOutput, BuildCommand, Command};
 use commit::Committer;
+use eviction::Eviction;
 use rebuild::Rebuild;
 use recover::Start;
 use restore::Restore;
@@ -232,7 +234,7 @@ impl Run {
     ) -> Result<(), DataflowError> {
         let restored = start.checkpoint.as_ref();
         self.open_runs(restored.and_then(|it| Base::of(it, 0)))
-            .await?;
+            .await;
         let (sender, receiver) = queues.checkpoint_events.unzip();
         let task = |events| Some(Task::start(self.keeper(&control, &start)?.run(events)));
         *keeper = receiver.and_then(task);
@@ -366,19 +368,21 @@ impl Run {
         }
     }
 
-    /// Opens the runs of the checkpoint that is restored, so that workers can evict records.
-    async fn open_runs(&self, base: Option<Base>) -> Result<(), DataflowError> {
-        let ports = (base, &self.ports.checkpoints, self.options.hot_records_max);
-        let (Some(base), Some(checkpoints), Some(max)) = ports else {
-            return Ok(());
+    /// Opens the runs of the checkpoint that is restored, so that workers can evict records. If that
+    /// fails, all records stay in memory until the next checkpoint.
+    async fn open_runs(&self, base: Option<Base>) {
+        let max = self.options.records_in_memory_max();
+        let (Some(base), Some(checkpoints), Some(max)) = (base, &self.ports.checkpoints, max)
+        else {
+            return;
         };
-        let open = base.open(checkpoints.as_ref(), None, max).await;
-        let open = open.map_err(|source| CheckpointError::Failed {
-            operation: "open the runs of a checkpoint",
-            source,
-        })?;
-        self.gate.set_open_runs(Arc::new(open));
-        Ok(())
+        match base.open(checkpoints.as_ref(), None, max).await {
+            Ok(open) => self.gate.set_open_runs(Arc::new(open)),
+            Err(error) => tracing::warn!(
+                error = error.as_ref() as &(dyn std::error::Error + 'static),
+                "the runs of the restored checkpoint could not be opened: records stay in memory"
+            ),
+        }
     }
 
     /// The keeper of checkpoints; `None` without storage for them.
@@ -404,7 +408,7 @@ impl Run {
             gate: self.gate.clone(),
             unusable: start.unusable.clone(),
             base,
-            hot_records_max: self.options.hot_records_max,
+            hot_records_max: self.options.records_in_memory_max(),
         })
     }
 
@@ -426,7 +430,13 @@ impl Run {
             gate: self.gate.clone(),
             liveness: liveness.clone(),
             logs_operators: self.options.operator_log,
-            memory: self.options.memory.clone(),
+            eviction: Eviction {
+                memory: self.options.memory.clone(),
+                workers: self.threads,
+                gate: self.gate.clone(),
+                metrics: self.metrics.clone(),
+                is_active: false,
+            },
         });
         let mut own: Vec<_> = own.collect();
         for (index, commands) in (self.threads..).zip(commands) {

@@ -55,6 +55,12 @@ impl Size {
 pub trait StateSizes {
     /// Adds the size of each of its structures. The time does not depend on the number of entries.
     fn add_sizes(&mut self, sizes: &mut Sizes);
+
+    /// Moves up to about `bytes_wanted` bytes of this state to disk and returns how many bytes of
+    /// memory that released.
+    fn evict(&mut self, _bytes_wanted: u64) -> u64 {
+        0
+    }
 }
 
 /// The sizes of the structures of a worker, by name.
@@ -117,6 +123,20 @@ impl StateRegistry {
             state.borrow_mut().add_sizes(&mut sizes);
         }
         sizes.into_report(worker)
+    }
+
+    /// Moves about this many bytes of the states to disk, of one state after the other. Returns how
+    /// many bytes of memory that released: fewer if no state can release more now. No operator may
+    /// be running.
+    pub fn evict(&self, bytes_wanted: u64) -> u64 {
+        let mut released = 0;
+        for state in self.0.borrow().iter() {
+            if released >= bytes_wanted {
+                break;
+            }
+            released += state.borrow_mut().evict(bytes_wanted - released);
+        }
+        released
     }
 }
 

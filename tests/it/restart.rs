@@ -13,6 +13,7 @@
 //! | `interrupted` | views that were being rebuilt when the process died, and what the next process reports |
 //! | `answers` | ports that answer never, or tell of a failure that was none |
 //! | `room` | what is to be kept of the log stays, a disk that is full harms nothing |
+//! | `evicted` | memory that is full until a checkpoint allows evicting records |
 //! | `full` | a full log gets room, whatever failed and wherever a process ended, and not at the cost of the last way back |
 //!
 //! Each failure names its seed. `SKYTIDE_TEST_SEED` runs a single seed, `SKYTIDE_TEST_SEEDS` that
@@ -22,6 +23,7 @@ pub mod accidents;
 mod answers;
 mod damage;
 mod disk;
+mod evicted;
 mod full;
 pub(crate) mod ground;
 mod interrupted;

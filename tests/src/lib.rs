@@ -14,6 +14,7 @@ pub mod copies;
 pub mod faulty;
 pub mod hostile;
 pub mod made;
+pub mod meter;
 pub mod reading;
 pub mod relay;
 pub mod servers;

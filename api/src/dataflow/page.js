@@ -258,7 +258,7 @@ function showState() {
   const grows = new Set(answer.findings.map((it) => it.state).filter(Boolean));
   state.show(stateRows(answer.state), (name) => (grows.has(name) ? "cause" : ""));
   const { memory } = answer;
-  if (memory) setText("memory-note", `The process holds ${bytes(memory.resident_bytes)}${memory.limit_bytes ? ` of ${bytes(memory.limit_bytes)}, at which counting stops` : ""}. Its structures account for ${bytes(memory.accounted_bytes)}, the rest is ${bytes(memory.unaccounted_bytes)}.`);
+  if (memory) setText("memory-note", `The process holds ${bytes(memory.resident_bytes)}${memory.limit_bytes ? ` of ${bytes(memory.limit_bytes)}, from 80 % of which live records move to disk` : ""}. Its structures account for ${bytes(memory.accounted_bytes)}, the rest is ${bytes(memory.unaccounted_bytes)}.`);
 }
 
 function showAge() {

@@ -186,10 +186,11 @@ pub struct Indexer {
     #[arg(value_name = "ROWS", default_value_t = 1_000, value_parser = between(10..=1_000_000_u32))]
     pub audit_rows: u32,
 
-    /// Memory above which the dataflow takes no further batch: a size, a share of the memory of the
-    /// control group or of the machine, or `none`. Above it, caches are released. Then counting
-    /// stops, and the log grows to its own limit, until less than 95 % of this memory is in use. A
-    /// restart is not stopped before its first commit. docs/capacity.md says what to do then.
+    /// Memory of the process: a size, a share of the memory of the control group or of the machine,
+    /// or `none`. Above 80 % of it, live records that a checkpoint contains are moved to disk. Above
+    /// it, caches are released. If that is not enough, counting stops, and the log grows to its own
+    /// limit, until less than 95 % of this memory is in use. A restart is not stopped before its
+    /// first commit. docs/capacity.md says what to do then.
     #[arg(
         id = "INDEXER_MEMORY_MAX",
         long = "indexer-memory-max",

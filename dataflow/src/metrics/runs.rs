@@ -19,6 +19,10 @@ pub struct RunMetrics {
     pub failures: Counter,
     /// Live records that are only on disk.
     pub evicted: Gauge,
+    /// Bytes of memory that were released by moving state to disk.
+    pub evicted_bytes: Counter,
+    /// Checkpoints that were requested before their time, so that more can be evicted.
+    pub eviction_checkpoints: Counter,
     /// Look-ups of records that were not in memory.
     pub look_ups: Counter,
     /// Look-ups for which a filter did not exclude a run, so that a block was read.
@@ -59,6 +63,17 @@ impl RunMetrics {
             "evicted_records",
             "Live records that are only on disk, in runs",
             self.evicted.clone(),
+        );
+        registry.register_with_unit(
+            "evicted",
+            "Memory that was released by moving state to disk",
+            Unit::Bytes,
+            self.evicted_bytes.clone(),
+        );
+        registry.register(
+            "eviction_checkpoints",
+            "Checkpoints requested before their time, so that more state can be moved to disk",
+            self.eviction_checkpoints.clone(),
         );
         registry.register(
             "run_look_ups",

@@ -148,9 +148,11 @@ pub(crate) struct CutGate {
     due: AtomicBool,
     /// Parts that the keeper has not written yet.
     pending_parts: AtomicUsize,
-    /// Notified when a checkpoint is due because the log is full. The planner then makes a cut
-    /// without waiting for a further batch.
+    /// Notified when a checkpoint is due because the log is full, or because the source waits for
+    /// memory. The planner then makes a cut without waiting for a further batch.
     cut_requested: Notify,
+    /// A worker would evict more records if a newer checkpoint contained them.
+    wanted_for_memory: AtomicBool,
     /// The epoch of the newest complete and usable checkpoint; 0 if there is none.
     newest_complete: AtomicU64,
     /// The runs of the newest complete checkpoint, if workers may evict records.
@@ -163,6 +165,16 @@ impl CutGate {
     /// Requests a checkpoint.
     pub fn request(&self) {
         self.due.store(true, Ordering::Release);
+    }
+
+    /// Records that memory is short, and that a checkpoint would allow evicting more records.
+    pub fn want_checkpoint(&self) {
+        self.wanted_for_memory.store(true, Ordering::Release);
+    }
+
+    /// Whether a worker wants a checkpoint, since the last call.
+    fn take_wanted(&self) -> bool {
+        self.wanted_for_memory.swap(false, Ordering::AcqRel)
     }
 
     /// Records the newest complete checkpoint.

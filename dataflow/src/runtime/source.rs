@@ -133,7 +133,8 @@ impl Source {
             self.metrics.events_pending.set(pending as i64);
             self.report_sizes(&epochs, end);
             let waits = self.budget.is_waiting();
-            // While the source waits for memory, a cut can still make room in a full log.
+            // While the source waits for memory, a cut lets workers evict more, and can make room in a
+            // full log.
             let idle = end.is_none() && epochs.is_empty() || waits;
             let can_send = end.is_some() && !waits && !self.splits_pending_commit(&batch);
             let can_read = epochs.is_empty() && !last && !waits && !self.is_full(&batch);
@@ -267,12 +268,12 @@ impl Source {
         }
     }
 
-    /// Cuts a checkpoint at the end of the newest batch. The log is full, so there may be no
-    /// further batch until a checkpoint allows trimming the log. Returns `false` if a worker has
-    /// ended.
+    /// Cuts a checkpoint at the end of the newest batch. The log is full or memory is short, so there
+    /// may be no further batch until a checkpoint allows trimming the log or evicting records.
+    /// Returns `false` if a worker has ended.
     async fn cut_without_batch(&mut self, newest: Option<End>) -> bool {
         let reason = match self.budget.is_waiting() {
-            true => CutReason::FullLogAndMemory,
+            true => CutReason::Memory,
             false => CutReason::FullLog,
         };
         let planner = self.planner.as_mut();
@@ -301,7 +302,8 @@ async fn has_room(worker: &mpsc::Sender<Command>) -> bool {
     worker.reserve().await.is_ok()
 }
 
-/// Waits until a cut is requested because the log is full. Never returns without a planner.
+/// Waits until a cut is requested that does not wait for a further batch. Never returns without a
+/// planner.
 async fn cut_requested(planner: Option<&Planner>) {
     match planner {
         Some(planner) => planner.cut_requested().await,

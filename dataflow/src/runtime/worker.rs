@@ -7,7 +7,6 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use skytide_core::port::memory::MemoryLimit;
 use timely::worker::Worker;
 use tokio::sync::mpsc;
 
@@ -15,6 +14,7 @@ use crate::metrics::Metrics;
 use crate::runtime::checkpoint::{CheckpointEvent, CutGate, Part};
 use crate::runtime::cluster::{Liveness, Mailbox, PARK, Reply};
 use crate::runtime::command::{BatchInput, BatchOutput, Command};
+use crate::runtime::eviction::Eviction;
 use crate::runtime::operator_log::OperatorLog;
 use crate::runtime::worker_clock::Activity;
 use crate::runtime::worker_graph::WorkerGraph;
@@ -38,8 +38,8 @@ pub(crate) struct LeaderWorker {
     pub liveness: Arc<Liveness>,
     /// Whether the worker logs its operators.
     pub logs_operators: bool,
-    /// The limit on the memory of this process.
-    pub memory: Option<MemoryLimit>,
+    /// Decides how much state it moves to disk.
+    pub eviction: Eviction,
 }
 
 /// A worker of another process, as the leading process sees it.
@@ -100,9 +100,10 @@ impl LeaderWorker {
                     self.process(worker, graph, log, input)?;
                 }
                 Command::Report => {
-                    if let Some(memory) = &self.memory {
-                        memory.return_free();
+                    if let Some(graph) = &mut graph {
+                        graph.set_open_runs(self.gate.open_runs());
                     }
+                    self.eviction.while_waiting(log.states());
                 }
             }
             if let Some(mailbox) = mailbox {
@@ -117,7 +118,7 @@ impl LeaderWorker {
 
     /// Processes this worker's own part of a batch.
     fn process(
-        &self,
+        &mut self,
         worker: &mut Worker,
         graph: &mut WorkerGraph,
         log: &mut OperatorLog,
@@ -147,6 +148,7 @@ impl LeaderWorker {
             self.send_part(graph.cut(cut, &end, worker.index()))?;
         }
         log.switch(worker, Activity::Other);
+        self.eviction.after_batch(log.states());
         Ok(())
     }
 

@@ -16,6 +16,7 @@ use skytide_dataflow::{CheckpointOptions, Ports};
 use skytide_embedded::{EmbeddedCheckpoints, EmbeddedLog, EmbeddedStore, LogOptions, StoreOptions};
 use skytide_ingest::{Context, RecordingSource};
 use skytide_tests::faulty::{FaultyCheckpoints, FaultyLog, FaultyStore, Plan};
+use skytide_tests::meter::random_memory;
 use skytide_tests::model::{Model, Options, Policy, Rows};
 use skytide_tests::reading::{messages_of, rows_of};
 use skytide_tests::world::Random;
@@ -235,6 +236,9 @@ pub fn run(stretch: &Stretch, backend: &dyn Backend, plan: &Plan, random: &mut R
         },
         verify: random.chance(50),
         hot_records_max: *random.pick(&[None, Some(0), Some(64)]),
+        memory: random
+            .chance(50)
+            .then(|| random_memory(random.below(u64::MAX))),
         ..skytide_dataflow::Options::default()
     };
     let runtime = Runtime::new().expect("a runtime");

@@ -11,6 +11,7 @@ use skytide_core::port::checkpoint::{CheckpointStore, Manifest};
 use skytide_core::port::log::Log as _;
 use skytide_dataflow::{CheckpointOptions, DataflowError, Metrics, Options};
 use skytide_tests::checkers::Recorder;
+use skytide_tests::meter::random_memory;
 use skytide_tests::model::Rows;
 use skytide_tests::world::Random;
 
@@ -196,6 +197,9 @@ impl Lives {
         let drawn = [4, 7, 16, 33, 64][random.below(5) as usize];
         Options {
             hot_records_max: [None, Some(0), Some(64), Some(usize::MAX)][random.below(4) as usize],
+            memory: random
+                .chance(50)
+                .then(|| random_memory(random.below(u64::MAX))),
             verify: random.chance(50),
             checkpoint: CheckpointOptions {
                 interval: None,

@@ -27,6 +27,18 @@ pub(in crate::records) struct ShardChanges {
 }
 
 impl ShardChanges {
+    /// Whether `complete` is the checkpoint of the last cut, and accounts that it wrote still count
+    /// as changed. Returns that checkpoint.
+    pub(super) fn complete(&self, complete: Option<CheckpointId>) -> Option<CheckpointId> {
+        complete.filter(|_| complete == self.last_cut && !self.cut.is_empty())
+    }
+
+    /// Takes the accounts that the last cut wrote, because its checkpoint is complete.
+    pub(super) fn take_cut(&mut self) -> Vec<u32> {
+        self.is_complete = true;
+        std::mem::take(&mut self.cut)
+    }
+
     /// Bytes on the heap.
     pub fn bytes(&self) -> usize {
         vec_bytes(&self.changed) + vec_bytes(&self.cut)
@@ -107,7 +119,7 @@ impl LiveRecords {
     }
 
     /// Releases removed records of these accounts.
-    fn take_removed(
+    pub(super) fn take_removed(
         &mut self,
         accounts: &[u32],
         take: impl Fn(&mut RecordTable, &DefaultHashBuilder) -> Vec<LiveRecord>,

@@ -18,7 +18,7 @@ use skytide_state::Run;
 use super::{CheckpointId, LiveRecords};
 use crate::records::open_runs::OpenRuns;
 use crate::records::saved::{ColdError, cold_record, cold_records};
-use crate::records::table::{Found, LiveRecord};
+use crate::records::table::{Found, LiveRecord, RecordTable};
 use crate::sizes::{Size, vec_bytes};
 
 /// The runs in which a worker finds the evicted records of a shard.
@@ -38,6 +38,8 @@ pub(super) struct Cold {
     /// The newest runs that were opened.
     open: Option<Arc<OpenRuns>>,
     shards: Vec<ColdShard>,
+    /// The shard of which records are evicted next for memory.
+    next_shard: usize,
     /// Records that are only on disk.
     pub records: u64,
     /// The look-ups of the newest time.
@@ -148,6 +150,50 @@ impl LiveRecords {
         cold.id = Some(id);
         self.add_evictable(shard, accounts);
         self.evict(shard);
+    }
+
+    /// Evicts records of the newest checkpoint whose runs are open until about this many bytes are
+    /// released, or none can be evicted. Returns the number of released bytes. Records are evicted by
+    /// whole accounts, which takes about 0.2 ms per 1,000 records.
+    pub(super) fn evict_bytes(&mut self, bytes_wanted: u64) -> u64 {
+        let shards = self.cold.shards.len();
+        let before = self.evictable_bytes();
+        let mut released = 0;
+        for _ in 0..shards {
+            let shard = self.cold.next_shard % shards;
+            self.complete_cut(shard);
+            let mut evictable = std::mem::take(&mut self.cold.shards[shard].evictable);
+            let mut visited = 0;
+            while released < bytes_wanted && visited < evictable.len() {
+                self.evict_account(evictable[visited]);
+                visited += 1;
+                released = before.saturating_sub(self.evictable_bytes());
+            }
+            evictable.drain(..visited);
+            self.cold.shards[shard].evictable = evictable;
+            if released >= bytes_wanted {
+                break;
+            }
+            self.cold.next_shard = (shard + 1) % shards;
+        }
+        released
+    }
+
+    /// Bytes of the records in memory.
+    fn evictable_bytes(&self) -> u64 {
+        (self.sizes.repos.table.bytes + self.sizes.contents.bytes) as u64
+    }
+
+    /// If the last cut of a shard belongs to the checkpoint whose runs are open, its records can be
+    /// evicted now, and not only when the next cut is made.
+    fn complete_cut(&mut self, shard: usize) {
+        let open = self.cold.open.as_ref().map(|open| open.id);
+        let changes = &mut self.changes[shard];
+        if let Some(id) = changes.complete(open) {
+            let accounts = changes.take_cut();
+            self.take_removed(&accounts, RecordTable::mark_complete);
+            self.completed(shard, id, &accounts);
+        }
     }
 
     fn add_evictable(&mut self, shard: usize, accounts: &[u32]) {

@@ -55,6 +55,10 @@ impl StateSizes for LiveRecords {
             sizes.add(name, size, COLLECTIONS);
         }
     }
+
+    fn evict(&mut self, bytes_wanted: u64) -> u64 {
+        self.evict_bytes(bytes_wanted)
+    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! ```
 
 mod base;
+mod memory;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -96,6 +97,9 @@ struct Progress {
     base_failures: u32,
     /// The first shard whose runs are verified next.
     verify_next: u16,
+    /// When a checkpoint was last requested for memory, and the shortest time until the next
+    /// request.
+    for_memory: Option<(TokioInstant, Duration)>,
 }
 
 impl Keeper {
@@ -121,7 +125,10 @@ impl Keeper {
                     due = self.options.interval.map(|time| TokioInstant::now() + time);
                     self.gate.request();
                 }
-                _ = log_check.tick() => self.check_log_size(&progress).await,
+                _ = log_check.tick() => {
+                    self.check_log_size(&progress).await;
+                    self.check_memory(&mut progress);
+                }
             }
         }
     }
@@ -171,6 +178,10 @@ impl Keeper {
                 let bytes = part.bytes();
                 let written = self.write_part(progress.unfinished.as_mut(), part).await;
                 self.gate.part_written();
+                if self.waits_for_memory() {
+                    // There is no batch at whose end the next cut could be made.
+                    self.gate.cut_requested.notify_one();
+                }
                 self.metrics.queues.checkpoint_parts.remove(1, bytes);
                 if let Err(error) = written {
                     return Some(self.abandon(progress, error.as_ref()).await);

@@ -55,23 +55,24 @@ pub(crate) enum CutReason {
     /// The log is full, and there may be no further batch until a checkpoint allows trimming it. So
     /// the cut has all remaining shards.
     FullLog,
-    /// The log is full, and the source waits for memory. The cut has no more shards than that of a
-    /// batch, and is not made before the previous one is written, because its parts are in memory
-    /// meanwhile. The keeper requests the next one a second later.
-    FullLogAndMemory,
+    /// The source waits for memory: a checkpoint allows evicting more records, or trimming a log that
+    /// is also full. The cut has no more shards than that of a batch, and is not made before the
+    /// previous one is written, because its parts are in memory meanwhile. The keeper requests the
+    /// next one then.
+    Memory,
 }
 
 impl Planner {
     /// The cut to make at the end of this batch.
     pub fn next_cut(&mut self, end: &End, reason: CutReason) -> Option<Cut> {
-        let log_is_full = reason != CutReason::Batch;
+        let is_requested = reason != CutReason::Batch;
         let takes_all = reason == CutReason::FullLog;
         let gate = &self.gate;
         if gate.failed.swap(false, Ordering::AcqRel) {
             self.active = None;
             gate.in_progress.store(false, Ordering::Release);
         }
-        if self.active.is_none() && self.may_begin(end, log_is_full) {
+        if self.active.is_none() && self.may_begin(end, is_requested) {
             let base = self.gate.base();
             self.active = Some(ActiveCheckpoint {
                 epoch: end.epoch,
@@ -125,15 +126,15 @@ impl Planner {
         self.events += end.events as u64;
     }
 
-    /// Waits until a checkpoint is due because the log is full.
+    /// Waits until a cut is requested that does not wait for a further batch.
     pub async fn cut_requested(&self) {
         self.gate.cut_requested.notified().await;
     }
 
-    fn may_begin(&self, end: &End, log_is_full: bool) -> bool {
+    fn may_begin(&self, end: &End, is_requested: bool) -> bool {
         let enough = self.events_max.is_some_and(|max| self.events >= max);
         let due = enough || self.gate.due.load(Ordering::Acquire);
-        let reported = end.epoch > self.after || log_is_full && end.epoch == self.after;
+        let reported = end.epoch > self.after || is_requested && end.epoch == self.after;
         let free = !self.gate.in_progress.load(Ordering::Acquire);
         due && reported && free && end.epoch > self.gate.newest_complete()
     }
@@ -147,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_full_log_cuts_few_shards_at_a_time_while_the_source_waits_for_memory() {
+    fn few_shards_are_cut_at_a_time_while_the_source_waits_for_memory() {
         let (checkpoint_events, _events) = mpsc::unbounded_channel();
         let gate = Arc::<CutGate>::default();
         gate.request();
@@ -177,15 +178,11 @@ mod tests {
             let cut = planner.next_cut(&end, reason);
             cut.map(|cut| (cut.shards, cut.last))
         };
-        assert_eq!(cut(CutReason::FullLogAndMemory), Some((0..24, false)));
+        assert_eq!(cut(CutReason::Memory), Some((0..24, false)));
         gate.part_sent();
-        assert_eq!(
-            cut(CutReason::FullLogAndMemory),
-            None,
-            "a part is in memory"
-        );
+        assert_eq!(cut(CutReason::Memory), None, "a part is in memory");
         gate.part_written();
-        assert_eq!(cut(CutReason::FullLogAndMemory), Some((24..48, false)));
+        assert_eq!(cut(CutReason::Memory), Some((24..48, false)));
         assert_eq!(cut(CutReason::FullLog), Some((48..SHARDS, true)));
     }
 }

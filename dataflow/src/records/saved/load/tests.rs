@@ -10,6 +10,7 @@ use crate::records::AccountPolicy;
 use crate::records::announcement::Announced;
 use crate::records::saved::read_accounts;
 use crate::records::saved::testing::Checkpoints;
+use crate::sizes::StateSizes;
 
 fn state() -> LiveRecords {
     LiveRecords::new(AccountPolicy::default(), 0)
@@ -284,7 +285,7 @@ fn checkpoints_of_changes_contain_what_a_recount_of_all_operations_gives() {
     for seed in 0..12_u64 {
         let mut next = crate::testing::random(seed);
         let mut states = vec![state()];
-        let hot_records_max = [None, Some(0), Some(64)][seed as usize % 3];
+        let hot_records_max = [None, Some(0), Some(64), Some(usize::MAX)][seed as usize % 4];
         let mut checkpoints = Checkpoints::with_hot_records(hot_records_max);
         let (mut model, mut complete) = (Model::default(), Model::default());
         let mut tags = BTreeMap::<String, i64>::new();
@@ -300,6 +301,9 @@ fn checkpoints_of_changes_contain_what_a_recount_of_all_operations_gives() {
             let state = &mut states[crate::records::worker_of(&did, workers)];
             change_account(state, &mut model, &did, (&mut next, step));
             let context = format!("seed {seed}, step {step}");
+            if next(20) == 0 {
+                state.evict(next(2_000));
+            }
             match next(200) {
                 0 => {
                     checkpoints.make_of(&mut states, true);
