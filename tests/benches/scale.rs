@@ -12,6 +12,7 @@
 //! | `--checkpoint-events 5M` | events between two checkpoints; by default a fifth of all |
 //! | `--dataflow-only` | drops the rows instead of storing them; no restart, no comparison |
 //! | `--memory-max 1536MiB` | limit of the process: by a control group, or else of its address space |
+//! | `--indexer-memory-max 1GiB` | limit of the dataflow, as `INDEXER_MEMORY_MAX`; none by default |
 //! | `--live-rate 2000` | the last events come at this rate, and the longest epoch among them is measured |
 //! | `--live-seconds 60` | for so long |
 //! | `--folder PATH` | where the data are written, and stay |
@@ -30,6 +31,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
+use skytide::memory_report::ProcessMemory;
+use skytide_core::port::memory::MemoryLimit;
 use skytide_core::port::store::ViewStore;
 use skytide_dataflow::{CheckpointOptions, Options, Ports};
 use skytide_embedded::{EmbeddedCheckpoints, EmbeddedStore, StoreOptions};
@@ -101,7 +104,10 @@ struct Setting {
     workers: Option<u64>,
     embedded: bool,
     checkpoint_events: Option<u64>,
+    /// The hard limit of the operating system, in bytes.
     memory_max: Option<u64>,
+    /// The limit of the dataflow, in bytes, below which it keeps its memory.
+    indexer_memory_max: Option<u64>,
     /// The number of events that come at a rate, and the events per second.
     live: Option<(u64, u64)>,
     folder: PathBuf,
@@ -127,13 +133,13 @@ impl Setting {
             embedded,
             checkpoint_events: (embedded && args.has("--checkpoint")).then_some(between),
             memory_max: args.number("--memory-max"),
+            indexer_memory_max: args.number("--indexer-memory-max"),
             live,
             folder,
         }
     }
 
-    /// The options of the dataflow: all views, as `skytide index` counts by default. A limit of
-    /// memory and a selection of views go here once the dataflow has such options.
+    /// The options of the dataflow: all views, as `skytide index` counts by default.
     fn options(&self) -> Options {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Options {
@@ -143,6 +149,10 @@ impl Setting {
                 events: self.checkpoint_events,
                 ..CheckpointOptions::default()
             },
+            memory: self.indexer_memory_max.map(|bytes_max| MemoryLimit {
+                bytes_max,
+                meter: Arc::new(ProcessMemory::default()),
+            }),
             ..Options::default()
         }
     }

@@ -81,6 +81,11 @@ impl Metrics {
         self.memory.wait_seconds.inc_by(waited.as_secs_f64());
     }
 
+    /// The time for which the memory limit has stopped the dataflow so far, in seconds.
+    pub fn memory_wait_seconds(&self) -> f64 {
+        self.memory.wait_seconds.get()
+    }
+
     /// The memory of the other processes, as their workers last reported it, with the number of the
     /// worker.
     pub(crate) fn remote_memory(&self) -> Vec<(usize, MemoryUse)> {

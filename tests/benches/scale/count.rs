@@ -259,6 +259,15 @@ impl<'a> Table<'a> {
                 "60 bytes",
             );
         }
+        if self.setting.indexer_memory_max.is_some() {
+            let runs = &self.metrics.runs;
+            let evicted = runs.evicted.get() as f64 / live * 100.0;
+            result("records only on disk", format!("{evicted:.0} %"), "");
+            let early = runs.eviction_checkpoints.get();
+            result("checkpoints for memory", format!("{early}"), "");
+            let waited = self.metrics.memory_wait_seconds();
+            result("counting stopped for memory", format!("{waited:.0} s"), "");
+        }
         let rows = folder_bytes(&self.setting.store_folder()) as f64 / live;
         result(
             "rows on disk per live record",
