@@ -1,10 +1,13 @@
 // The start page. Lists and rates come from the events of /v1/stream; the rest comes from
-// /v1/network, which is requested every few seconds.
+// /v1/network, which is requested every few seconds, or every 5 minutes if it has no answer because
+// activity is not computed.
 
 import * as rows from "./rows.js";
 import { openStream, retryAfter } from "./stream.js";
 
 const NETWORK_PAUSE_MS = 5_000;
+// A view is added only with a restart of the dataflow, so a missing one is rarely asked for again.
+const NETWORK_MISSING_PAUSE_MS = 300_000;
 const JOBS_PAUSE_MS = 15_000;
 const RECONNECT_PAUSE_MS = 3_000;
 const NOT_COMPUTED = "This view is not computed (INDEXER_VIEWS).";
@@ -19,6 +22,8 @@ let reconnectTimer = null;
 const KEY = "skytide-key";
 let key = sessionStorage.getItem(KEY);
 let keyIsMissing = false;
+// When to ask /v1/network again, by performance.now(), after it answered that activity is missing.
+let networkDueMs = 0;
 
 function notice(text) {
   byId("notice").hidden = !text;
@@ -162,12 +167,16 @@ function showLanguages(languages, isMissing) {
 async function readNetwork() {
   let pause = NETWORK_PAUSE_MS;
   try {
-    if (!keyIsMissing) {
+    if (!keyIsMissing && performance.now() < networkDueMs) {
+      await showWithoutActivity();
+    } else if (!keyIsMissing) {
       const { ok, body, pauseMs } = await ask(`/v1/network?window=${encodeURIComponent(choice.window.value)}`);
       pause = Math.max(pause, pauseMs);
       if (ok) showNetwork(body);
-      else if (body.code === "view_missing") await showWithoutActivity();
-      else if (!keyIsMissing && body.code !== "nothing_counted_yet") notice(`The network page failed: ${body.detail}`);
+      else if (body.code === "view_missing") {
+        networkDueMs = performance.now() + NETWORK_MISSING_PAUSE_MS;
+        await showWithoutActivity();
+      } else if (!keyIsMissing && body.code !== "nothing_counted_yet") notice(`The network page failed: ${body.detail}`);
     }
   } catch (error) {
     notice(`The server does not answer: ${error.message}`);
