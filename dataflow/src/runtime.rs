@@ -427,6 +427,7 @@ impl Run {
             liveness: liveness.clone(),
             logs_operators: self.options.operator_log,
             memory: self.options.memory.clone(),
+            scratch: self.options.scratch.clone(),
         });
         let mut own: Vec<_> = own.collect();
         for (index, commands) in (self.threads..).zip(commands) {

@@ -55,6 +55,13 @@ impl Size {
 pub trait StateSizes {
     /// Adds the size of each of its structures. The time does not depend on the number of entries.
     fn add_sizes(&mut self, sizes: &mut Sizes);
+
+    /// Moves up to about `bytes_wanted` bytes of this state to disk and returns how many bytes of
+    /// memory that released.
+    fn evict(&mut self, bytes_wanted: u64) -> u64 {
+        let _ = bytes_wanted;
+        0
+    }
 }
 
 /// The sizes of the structures of a worker, by name.
