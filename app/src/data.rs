@@ -7,6 +7,7 @@
 //! views         embedded    MONGODB_URI unset   STORE_DIR/store
 //!               mongodb     MONGODB_URI set     a database
 //! checkpoints   embedded    always              STORE_DIR/checkpoints
+//! scratch       embedded    always              STORE_DIR/scratch
 //! ```
 //!
 //! A backend is one file below `data/`, which implements the traits in `data/backend.rs`.
@@ -27,7 +28,7 @@ use skytide_core::port::checkpoint::{CheckpointReader, CheckpointStore};
 use skytide_core::port::key::KeyStore;
 use skytide_core::port::log::Log;
 use skytide_core::port::store::ViewStore;
-use skytide_dataflow::Ports;
+use skytide_dataflow::{Ports, Scratch};
 use skytide_embedded::{DataDir, Hold, Part};
 
 use crate::failure::Failure;
@@ -207,6 +208,21 @@ impl Data {
             store: self.store(),
             checkpoints: Some(self.checkpoints.clone().expect("opened for the dataflow")),
         }
+    }
+
+    /// Where the dataflow can move state when memory is short. Empties the folder.
+    ///
+    /// # Errors
+    ///
+    /// The folder cannot be used.
+    pub fn open_scratch(&self) -> Result<Option<Scratch>, Failure> {
+        let Some(folder) = &self.folder else {
+            return Ok(None);
+        };
+        Ok(Some(Scratch {
+            files: embedded::open_scratch(folder)?,
+            hot_pairs_max: None,
+        }))
     }
 
     /// Reads the checkpoints in the data folder without locking them; `None` if the command needs

@@ -57,6 +57,7 @@ pub fn dataflow(config: &Config) -> dataflow::Options {
         hot_records_max: None,
         operator_log: indexer.operator_log,
         memory: None,
+        scratch: None,
     }
 }
 

@@ -9,6 +9,7 @@ mod jobs;
 mod keys;
 mod log;
 mod profiles;
+mod scratch;
 mod snapshots;
 mod store;
 
@@ -17,5 +18,6 @@ pub use jobs::MemoryJobs;
 pub use keys::MemoryKeys;
 pub use log::MemoryLog;
 pub use profiles::{MemoryProfiles, RequestQueue};
+pub use scratch::MemoryScratch;
 pub use snapshots::MemorySnapshots;
 pub use store::MemoryStore;

@@ -19,6 +19,7 @@ pub mod key;
 pub mod log;
 pub mod memory;
 pub mod profile;
+pub mod scratch;
 pub mod size;
 pub mod snapshot;
 pub mod store;

@@ -24,6 +24,7 @@ use timely::dataflow::{Scope, StreamVec};
 use crate::fact::Activity;
 use crate::operators::lists::{Newest, WorkerList, merge_lists, split};
 use crate::operators::named::{concatenate, filter};
+use crate::options::Scratch;
 use crate::types::{Clocks, Facts, Rows, Shared, SuppressedRows, Time, ViewInput};
 use crate::views::accounts::accounts;
 use crate::views::activity::{activity, counters};
@@ -70,12 +71,14 @@ pub struct Streams<'s> {
     pub restored_lists: StreamVec<'s, Time, WorkerList>,
 }
 
-/// Builds the graph. Returns the rows of the views in `config`.
+/// Builds the graph. Returns the rows of the views in `config`. `scratch` is where state can move
+/// to when memory is short.
 pub fn build<'s>(
     scope: Scope<'s, Time>,
     streams: Streams<'s>,
     config: &GraphConfig,
     accumulators: &Accumulators,
+    scratch: Option<&Scratch>,
 ) -> Rows<'s> {
     let Streams {
         facts,
@@ -113,7 +116,12 @@ pub fn build<'s>(
         lists.push(actors(input(), worker, actor_views, suppressed));
     }
     if one(ViewId::Interactions) {
-        rows.push(interactions(input(), config.interactions_days, suppressed));
+        rows.push(interactions(
+            input(),
+            config.interactions_days,
+            suppressed,
+            scratch.cloned(),
+        ));
     }
     if one(ViewId::Accounts) {
         rows.push(accounts(input(), suppressed));

@@ -43,7 +43,7 @@ pub mod views;
 
 pub use error::DataflowError;
 pub use metrics::{CommitProgress, Metrics};
-pub use options::{Options, Ports};
+pub use options::{Options, Ports, Scratch};
 pub use records::AccountPolicy;
 pub use runtime::checkpoint::{CheckpointOptions, LogKeep};
 pub use runtime::cluster::{Links, Name, Peer};

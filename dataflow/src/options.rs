@@ -5,6 +5,7 @@ use std::sync::Arc;
 use skytide_core::port::checkpoint::CheckpointStore;
 use skytide_core::port::log::Log;
 use skytide_core::port::memory::MemoryLimit;
+use skytide_core::port::scratch::SpillFiles;
 use skytide_core::port::store::{Recipe, ViewStore};
 use skytide_core::view::ViewId;
 
@@ -48,6 +49,18 @@ pub struct Options {
     /// The limit on the memory of this process; `None` for no limit. Above 80 % of it, live records
     /// are evicted. Above it, no further batch is taken.
     pub memory: Option<MemoryLimit>,
+    /// Where state can move to when memory is short; `None` keeps all state in memory.
+    pub scratch: Option<Scratch>,
+}
+
+/// Files for state that leaves memory.
+#[derive(Clone, Debug)]
+pub struct Scratch {
+    /// The files.
+    pub files: Arc<dyn SpillFiles>,
+    /// The number of pairs of `interactions` that a worker keeps in memory. It moves others to disk
+    /// after each time. With `None`, they move only when memory is short.
+    pub hot_pairs_max: Option<usize>,
 }
 
 impl Default for Options {
@@ -67,6 +80,7 @@ impl Default for Options {
             hot_records_max: None,
             operator_log: true,
             memory: None,
+            scratch: None,
         }
     }
 }

@@ -437,6 +437,7 @@ impl Run {
                 metrics: self.metrics.clone(),
                 is_active: false,
             },
+            scratch: self.options.scratch.clone(),
         });
         let mut own: Vec<_> = own.collect();
         for (index, commands) in (self.threads..).zip(commands) {

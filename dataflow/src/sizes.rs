@@ -58,7 +58,8 @@ pub trait StateSizes {
 
     /// Moves up to about `bytes_wanted` bytes of this state to disk and returns how many bytes of
     /// memory that released.
-    fn evict(&mut self, _bytes_wanted: u64) -> u64 {
+    fn evict(&mut self, bytes_wanted: u64) -> u64 {
+        let _ = bytes_wanted;
         0
     }
 }
@@ -131,10 +132,13 @@ impl StateRegistry {
     pub fn evict(&self, bytes_wanted: u64) -> u64 {
         let mut released = 0;
         for state in self.0.borrow().iter() {
-            if released >= bytes_wanted {
-                break;
+            while released < bytes_wanted {
+                let more = state.borrow_mut().evict(bytes_wanted - released);
+                if more == 0 {
+                    break;
+                }
+                released += more;
             }
-            released += state.borrow_mut().evict(bytes_wanted - released);
         }
         released
     }

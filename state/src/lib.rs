@@ -11,8 +11,10 @@
 //! A run never changes. Every byte that is read is covered by a checksum, which also depends on the
 //! name of the run and the offset in it. An error names both.
 //!
+//! [`Spill`] writes runs that live as long as the process: state that leaves memory.
+//!
 //! The crate has no clock, no threads and no files. It reads a run through [`ReadFile`]; the caller
-//! stores the bytes of a new run.
+//! stores the bytes of a new run. A spill reads and writes through a port of `skytide-core`.
 
 mod block;
 mod error;
@@ -20,6 +22,7 @@ mod filter;
 mod merge;
 mod policy;
 mod run;
+mod spill;
 #[cfg(test)]
 mod testing;
 
@@ -27,3 +30,4 @@ pub use error::StateError;
 pub use merge::{Merge, merge_runs};
 pub use policy::MergePolicy;
 pub use run::{Lookup, ReadFile, Run, RunSummary, RunWriter};
+pub use spill::{Piece, PieceWriter, Pieces, Spill, SpillError};

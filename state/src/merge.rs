@@ -7,7 +7,7 @@ use crate::error::StateError;
 use crate::run::{Run, RunWriter};
 
 /// A position in a run.
-struct Cursor {
+pub(crate) struct Cursor {
     run: Arc<Run>,
     /// The block after the one in `entries`.
     next_block: usize,
@@ -18,7 +18,7 @@ struct Cursor {
 
 impl Cursor {
     /// The first entry whose key is not below `from`.
-    fn open(run: Arc<Run>, from: &[u8]) -> Result<Self, StateError> {
+    pub(crate) fn open(run: Arc<Run>, from: &[u8]) -> Result<Self, StateError> {
         let mut cursor = Self {
             next_block: run.first_block(from),
             run,
@@ -33,7 +33,7 @@ impl Cursor {
         Ok(cursor)
     }
 
-    fn advance(&mut self) -> Result<(), StateError> {
+    pub(crate) fn advance(&mut self) -> Result<(), StateError> {
         loop {
             let block = self.next_block.saturating_sub(1);
             let moved = self.position.advance(&self.entries);
@@ -48,6 +48,18 @@ impl Cursor {
             self.next_block += 1;
             self.position = BlockPosition::default();
         }
+    }
+}
+
+impl Cursor {
+    /// The key of the current entry; `None` at the end.
+    pub(crate) fn key(&self) -> Option<&[u8]> {
+        (!self.at_end).then(|| self.position.key())
+    }
+
+    /// The value of the current entry.
+    pub(crate) fn value(&self) -> Option<&[u8]> {
+        self.position.value(&self.entries)
     }
 }
 

@@ -84,10 +84,12 @@ fn place(name: u64, offset: u64) -> u64 {
     xxh3_64_with_seed(&offset.to_le_bytes(), name)
 }
 
-/// Writes a run into memory. Keys must ascend, each once.
+/// Writes a run. Keys must ascend, each once.
 #[derive(Debug)]
 pub struct RunWriter {
     name: u64,
+    /// The number of bytes that were taken, which are those before `bytes`.
+    taken: u64,
     bytes: Vec<u8>,
     block: BlockBuilder,
     index: Vec<u8>,
@@ -102,6 +104,7 @@ impl RunWriter {
     pub fn new(name: &str) -> Self {
         Self {
             name: xxh3_64(name.as_bytes()),
+            taken: 0,
             bytes: Vec::new(),
             block: BlockBuilder::default(),
             index: Vec::new(),
@@ -153,7 +156,7 @@ impl RunWriter {
 
     /// Seals and appends a section.
     fn write(&mut self, bytes: &[u8]) -> Section {
-        let offset = self.bytes.len() as u64;
+        let offset = self.taken + self.bytes.len() as u64;
         let sealed = seal(bytes, place(self.name, offset));
         self.bytes.extend_from_slice(&sealed);
         Section {
@@ -162,7 +165,18 @@ impl RunWriter {
         }
     }
 
-    /// The bytes of the run; `None` if it has no entry.
+    /// The number of bytes that can be taken.
+    pub(crate) fn pending_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Takes the bytes that are complete, so that they can be written while entries are added.
+    pub(crate) fn take_bytes(&mut self) -> Vec<u8> {
+        self.taken += self.bytes.len() as u64;
+        std::mem::take(&mut self.bytes)
+    }
+
+    /// The bytes of the run that were not taken; `None` if it has no entry.
     pub fn finish(mut self) -> Option<Vec<u8>> {
         if self.hashes.is_empty() {
             return None;

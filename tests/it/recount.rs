@@ -15,6 +15,7 @@
 //! | `hostile` | lists, texts and names without end cause a bounded number of rows, and are taken back exactly |
 //! | `faulty` | what ticks say of missing events, in their order, merged beyond a bound, for any workers and commits |
 //! | `selected` | views that are left out have no rows, and do not change the others |
+//! | `spilled` | rows do not depend on whether pairs of `interactions` are in memory or on disk |
 //! | `worlds_reach...` | none of the above is vacuous: the worlds do what they are meant to |
 //!
 //! Each failure names its seed. `SKYTIDE_TEST_SEED` runs a single seed, `SKYTIDE_TEST_SEEDS` that
@@ -27,6 +28,7 @@ pub(crate) mod harness;
 mod hostile;
 pub(crate) mod logs;
 pub(crate) mod selected;
+mod spilled;
 
 use std::collections::BTreeMap;
 
@@ -219,32 +221,37 @@ async fn repeated_delivery_changes_nothing_but_its_counter() {
 async fn nothing_outlives_the_record_that_contributed_it() {
     for seed in seeds(4_000) {
         let case = Case::of(seed).with(2, 5);
-        let mut world = World::new(seed, world::Options::default());
-        let mut model = Model::new(case.options);
-        let mut messages = Vec::new();
-        while let Some(mut epoch) = world.next_epoch() {
-            for message in &mut epoch {
-                if let Message::Tick(tick) = message {
-                    tick.last = false;
-                }
-                model.read(message);
-            }
-            messages.extend(epoch);
-        }
-        let live = model.live();
-        assert!(
-            live.len() > 20,
-            "{case:?}: only {} live records",
-            live.len()
-        );
-        messages.extend(world.farewell(&live));
-        let commits = case.run(&messages).await;
+        let commits = case.run(&farewell(case)).await;
         let last = commits.last().expect("a commit");
         assert_eq!(last.committed.epoch.0, 61, "{case:?} ended early");
         if let Some(text) = left_of_facts(&last.rows) {
             panic!("{case:?}:\n{text}");
         }
     }
+}
+
+/// The log of a world of 60 epochs, and one epoch that deletes all records that are still live.
+fn farewell(case: Case) -> Vec<Message> {
+    let mut world = World::new(case.seed, world::Options::default());
+    let mut model = Model::new(case.options);
+    let mut messages = Vec::new();
+    while let Some(mut epoch) = world.next_epoch() {
+        for message in &mut epoch {
+            if let Message::Tick(tick) = message {
+                tick.last = false;
+            }
+            model.read(message);
+        }
+        messages.extend(epoch);
+    }
+    let live = model.live();
+    assert!(
+        live.len() > 20,
+        "{case:?}: only {} live records",
+        live.len()
+    );
+    messages.extend(world.farewell(&live));
+    messages
 }
 
 #[test]

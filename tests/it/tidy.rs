@@ -140,7 +140,7 @@ fn crates_know_only_what_they_may() {
         ("core", [].as_slice()),
         ("ingest", &["skytide-core"]),
         ("dataflow", &["skytide-core", "skytide-state"]),
-        ("state", &[]),
+        ("state", &["skytide-core"]),
         ("audit", &["skytide-core"]),
         ("scheduler", &["skytide-core"]),
         ("api", &["skytide-core"]),

@@ -182,6 +182,11 @@ impl DataDir {
         self.0.join("checkpoints")
     }
 
+    /// Path of state that left memory.
+    pub fn scratch(&self) -> PathBuf {
+        self.0.join("scratch")
+    }
+
     /// Takes the exclusive right to use a part.
     ///
     /// # Errors

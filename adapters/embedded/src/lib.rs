@@ -9,6 +9,8 @@
 //! data/store/        an LSM tree for each view           EmbeddedStore       docs/store.md
 //!                    fetched profiles                    EmbeddedProfiles
 //! data/checkpoints/  sections and manifests              EmbeddedCheckpoints docs/checkpoints.md
+//! data/scratch/      state that left memory, emptied  ScratchFolder       docs/capacity.md
+//!                    at start
 //! data/snapshots/    one file for each snapshot          SnapshotDir
 //! data/jobs.json     the state of the jobs               JobFile
 //! data/keys.json     the keys of the API                 KeyFile             docs/keys.md
@@ -41,6 +43,7 @@ mod keys;
 mod log;
 mod private;
 mod profiles;
+mod scratch;
 mod snapshots;
 mod store;
 
@@ -52,5 +55,6 @@ pub use jobs::JobFile;
 pub use keys::KeyFile;
 pub use log::{EmbeddedLog, LogOptions};
 pub use profiles::EmbeddedProfiles;
+pub use scratch::ScratchFolder;
 pub use snapshots::SnapshotDir;
 pub use store::{EmbeddedStore, SnapshotReader, StoreOptions};

@@ -7,6 +7,7 @@
 //! data/jobs.json      state of the jobs   JobFile
 //! data/keys.json      keys of the API     KeyFile         any process, at any time
 //! data/checkpoints/   dataflow state      EmbeddedCheckpoints
+//! data/scratch/       spilled state       ScratchFolder
 //! ```
 
 use std::path::Path;
@@ -19,11 +20,12 @@ use skytide_core::port::checkpoint::{CheckpointReader, CheckpointStore};
 use skytide_core::port::job::JobRunner;
 use skytide_core::port::key::KeyStore;
 use skytide_core::port::log::Log;
+use skytide_core::port::scratch::SpillFiles;
 use skytide_core::port::size::SizeReporter;
 use skytide_core::port::store::{StoreError, ViewReader, ViewStore};
 use skytide_embedded::{
     CheckpointFolder, DataDir, DataDirError, EmbeddedCheckpoints, EmbeddedLog, EmbeddedProfiles,
-    EmbeddedStore, Hold, JobFile, KeyFile, Part, SnapshotDir,
+    EmbeddedStore, Hold, JobFile, KeyFile, Part, ScratchFolder, SnapshotDir,
 };
 use tokio::task::spawn_blocking;
 
@@ -103,6 +105,18 @@ pub fn open_checkpoints(folder: &DataDir) -> Result<Arc<dyn CheckpointStore>, Fa
     let what = || cannot_open("folder of checkpoints", folder);
     let checkpoints = checkpoints.map_err(|why| Failure::because(what(), why))?;
     Ok(Arc::new(checkpoints))
+}
+
+/// Opens and empties the folder for state that leaves memory.
+///
+/// # Errors
+///
+/// The folder cannot be used.
+pub fn open_scratch(folder: &DataDir) -> Result<Arc<dyn SpillFiles>, Failure> {
+    let scratch = ScratchFolder::open(&folder.scratch());
+    let what = || cannot_open("folder of scratch files", folder);
+    let scratch = scratch.map_err(|why| Failure::because(what(), why))?;
+    Ok(Arc::new(scratch))
 }
 
 /// Reads the checkpoints in the data folder.

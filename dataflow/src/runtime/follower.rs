@@ -10,6 +10,7 @@ use timely::worker::Worker;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
+use crate::options::Scratch;
 use crate::records::Drops;
 use crate::runtime::cluster::{self, EndOnDrop, Links, Liveness, Mailbox, Reply};
 use crate::runtime::command::{BatchInput, BatchOutput, Command, WorkerStats};
@@ -58,6 +59,7 @@ async fn follow_leader(
     let logs_operators = options.operator_log;
     let memory = OwnMemory {
         limit: options.memory.clone(),
+        scratch: options.scratch.clone(),
         process: links.process(),
         metrics: metrics.clone(),
     };
@@ -89,6 +91,8 @@ async fn follow_leader(
 /// The memory of this process, for the reports to process 0.
 struct OwnMemory {
     limit: Option<MemoryLimit>,
+    /// Where state can move to when memory is short.
+    scratch: Option<Scratch>,
     process: usize,
     metrics: Arc<Metrics>,
 }
@@ -157,7 +161,8 @@ fn execute_commands(
                     metrics.record_worker(index, gauges, drops.clone());
                     stats.borrow_mut().push(WorkerStats { gauges, drops });
                 };
-                graph = Some(WorkerGraph::build(worker, &command, log, report));
+                let scratch = memory.scratch.as_ref();
+                graph = Some(WorkerGraph::build(worker, &command, log, report, scratch));
                 log.switch(worker, Activity::WaitForBatch);
                 continue;
             }

@@ -11,6 +11,7 @@ use timely::worker::Worker;
 use tokio::sync::mpsc;
 
 use crate::metrics::Metrics;
+use crate::options::Scratch;
 use crate::runtime::checkpoint::{CheckpointEvent, CutGate, Part};
 use crate::runtime::cluster::{Liveness, Mailbox, PARK, Reply};
 use crate::runtime::command::{BatchInput, BatchOutput, Command};
@@ -40,6 +41,8 @@ pub(crate) struct LeaderWorker {
     pub logs_operators: bool,
     /// Decides how much state it moves to disk.
     pub eviction: Eviction,
+    /// Where state can move to when memory is short.
+    pub scratch: Option<Scratch>,
 }
 
 /// A worker of another process, as the leading process sees it.
@@ -93,7 +96,8 @@ impl LeaderWorker {
                 Command::Build(command) => {
                     let (index, metrics) = (worker.index(), self.metrics.clone());
                     let report = move |gauges, drops| metrics.record_worker(index, gauges, drops);
-                    graph = Some(WorkerGraph::build(worker, &command, log, report));
+                    let scratch = self.scratch.as_ref();
+                    graph = Some(WorkerGraph::build(worker, &command, log, report, scratch));
                 }
                 Command::Feed(input) => {
                     let graph = graph.as_mut().expect("the first command builds the graph");

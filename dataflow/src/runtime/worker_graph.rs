@@ -13,6 +13,7 @@ use timely::worker::Worker;
 
 use crate::graph::{self, Accumulators, Streams};
 use crate::operators::lists::WorkerList;
+use crate::options::Scratch;
 use crate::records::{Drops, Gauges, LiveRecords, OpenRuns, live_records};
 use crate::runtime::batch::{End, Segment};
 use crate::runtime::checkpoint::{Cut, Part};
@@ -57,12 +58,14 @@ impl StateSizes for RowBuffer {
 impl WorkerGraph {
     /// Builds the graph on this worker. `report` receives the sizes of its live records and the
     /// counts of inputs that it dropped. Up to `command.counted_through`, the counts of events come
-    /// from the restored checkpoint. The inputs get their names in `log`.
+    /// from the restored checkpoint. The inputs get their names in `log`. State can move to
+    /// `scratch`.
     pub fn build(
         worker: &mut Worker,
         command: &BuildCommand,
         log: &OperatorLog,
         report: impl Fn(Gauges, Drops) + 'static,
+        scratch: Option<&Scratch>,
     ) -> Self {
         let mut records = LiveRecords::new(command.policy, command.counted_through);
         if command.restores_runs {
@@ -95,7 +98,7 @@ impl WorkerGraph {
                 clocks,
                 restored_lists,
             };
-            let built = graph::build(scope, streams, &command.graph, &graph.accumulators);
+            let built = graph::build(scope, streams, &command.graph, &graph.accumulators, scratch);
             let sink = graph.rows.clone();
             built
                 .unary::<CapacityContainerBuilder<Vec<()>>, _, _, _>(Pipeline, "Rows", |_, _| {

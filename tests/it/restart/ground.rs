@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use skytide_core::event::Message;
 use skytide_core::id::Epoch;
-use skytide_core::memory::MemoryCheckpoints;
+use skytide_core::memory::{MemoryCheckpoints, MemoryScratch};
 use skytide_core::port::checkpoint::{CheckpointStore, Manifest};
 use skytide_core::port::log::Log as _;
-use skytide_dataflow::{CheckpointOptions, DataflowError, Metrics, Options};
+use skytide_core::port::scratch::SpillFiles;
+use skytide_dataflow::{CheckpointOptions, DataflowError, Metrics, Options, Scratch};
 use skytide_tests::checkers::Recorder;
 use skytide_tests::meter::random_memory;
 use skytide_tests::model::Rows;
@@ -195,8 +196,15 @@ impl Lives {
 
     fn options(&self, case: Case, random: &mut Random) -> Options {
         let drawn = [4, 7, 16, 33, 64][random.below(5) as usize];
+        let limit = random.below(4) as usize;
+        let hot_pairs_max = [Some(0), Some(64), Some(0), None][limit];
+        let files: Arc<dyn SpillFiles> = Arc::new(MemoryScratch::default());
         Options {
-            hot_records_max: [None, Some(0), Some(64), Some(usize::MAX)][random.below(4) as usize],
+            hot_records_max: [None, Some(0), Some(64), Some(usize::MAX)][limit],
+            scratch: hot_pairs_max.map(|max| Scratch {
+                files,
+                hot_pairs_max: Some(max),
+            }),
             memory: random
                 .chance(50)
                 .then(|| random_memory(random.below(u64::MAX))),

@@ -246,17 +246,19 @@ fn slow_worker(workers: &[Arc<WorkerReport>]) -> Option<Finding> {
         .into_iter()
         .max_by(|(_, a), (_, b)| excess(*a).total_cmp(&excess(*b)));
     let (what, seconds) = longest?;
-    let own = share(seconds(slow), slow.running_seconds);
-    finding.sentence = format!(
-        "Worker {} holds the others up: they waited for it {} of their time, while it spent {} on \
-         {what}.",
+    let waited = format!(
+        "Worker {} holds the others up: they waited for it {} of their time",
         slow.worker,
-        percent(waits),
-        percent(own)
+        percent(waits)
     );
     if let Some(sentence) = without_processor(slow) {
-        finding.sentence.push_str(&sentence);
-    } else if what == times[0].0
+        // What it did says nothing then: its thread was stopped wherever it was.
+        finding.sentence = format!("{waited}. {sentence}");
+        return Some(finding);
+    }
+    let own = share(seconds(slow), slow.running_seconds);
+    finding.sentence = format!("{waited}, while it spent {} on {what}.", percent(own));
+    if what == times[0].0
         && let Some(operator) = most_excess(slow, &others)
     {
         let took = share(operator.busy_seconds, slow.running_seconds);
@@ -277,7 +279,7 @@ fn without_processor(worker: &WorkerReport) -> Option<String> {
     let ready = worker.running_seconds - waits;
     let had = share(worker.cpu_seconds?, ready);
     let sentence = format!(
-        " A processor ran its thread for only {} of the time in which it did not wait. Look for other \
+        "A processor ran its thread for only {} of the time in which it did not wait. Look for other \
          programs, a CPU limit, more workers (INDEXER_WORKERS) than processors, and swapping.",
         percent(had)
     );

@@ -29,7 +29,7 @@ pub async fn index(config: &Config, stop: CancellationToken) -> Result<(), Failu
     // The runs of a checkpoint are many files.
     files::raise_limit();
     let shared = Shared::default();
-    let options = shared.dataflow_options(config);
+    let mut options = shared.dataflow_options(config);
     let member = ClusterMember::from_options(&config.cluster, &options)?;
     let member = match member {
         Some(member) if config.cluster.follows() => {
@@ -41,6 +41,7 @@ pub async fn index(config: &Config, stop: CancellationToken) -> Result<(), Failu
     let Some(data) = open_unless_stopped(opening, &stop).await? else {
         return Ok(());
     };
+    options.scratch = data.open_scratch()?;
     shared.add_store_sizes(&data);
     shared.data_metrics(&data);
     let metrics = shared.dataflow_metrics(&options, member.as_ref());

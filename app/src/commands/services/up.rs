@@ -74,7 +74,8 @@ pub async fn run_all(
     let shared = Shared::default();
     shared.add_store_sizes(&data);
     shared.data_metrics(&data);
-    let dataflow_options = shared.dataflow_options(config);
+    let mut dataflow_options = shared.dataflow_options(config);
+    dataflow_options.scratch = data.open_scratch()?;
     let member = ClusterMember::from_options(&config.cluster, &dataflow_options)?;
     let metrics = shared.dataflow_metrics(&dataflow_options, member.as_ref());
     let health = shared

@@ -19,7 +19,7 @@ use crate::types::SuppressedRows;
 const NOON: u64 = 20_000 * 86_400_000 + 43_200_000;
 
 /// All structures of a worker, by name.
-const EXPECTED: [&str; 43] = [
+const EXPECTED: [&str; 44] = [
     "accounts.rows",
     "accounts.updates",
     "activity.stash",
@@ -36,6 +36,7 @@ const EXPECTED: [&str; 43] = [
     "coverage.stash",
     "interactions.days",
     "interactions.dids",
+    "interactions.disk",
     "interactions.stash",
     "live_records.accounts",
     "live_records.activity",
@@ -160,7 +161,7 @@ fn every_stateful_operator_reports_the_size_of_each_structure() {
             counted_through: 0,
             restores_runs: false,
         };
-        let mut graph = WorkerGraph::build(worker, &command, &log, |_, _| ());
+        let mut graph = WorkerGraph::build(worker, &command, &log, |_, _| (), None);
         let clock = Clock {
             now: Timestamp(NOON),
             lists: true,
@@ -192,9 +193,14 @@ fn every_stateful_operator_reports_the_size_of_each_structure() {
     assert_eq!(names, EXPECTED);
     let empty = sizes.iter().filter(|size| size.bytes == 0);
     let empty: Vec<&str> = empty.map(|size| &*size.name).collect();
-    let expected = ["live_records.removed", "live_records.runs", "rows.buffer"];
+    let expected = [
+        "interactions.disk",
+        "live_records.removed",
+        "live_records.runs",
+        "rows.buffer",
+    ];
     assert_eq!(
         empty, expected,
-        "no record was removed or evicted, no batch is processed"
+        "nothing was removed or evicted, no batch is processed"
     );
 }
