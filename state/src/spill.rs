@@ -28,7 +28,7 @@ const WRITE_BYTES: usize = 64 << 10;
 /// Why a piece could not be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum SpillError {
-    /// A new piece could not be written, for example because the disk is full. Nothing else changed.
+    /// A new piece could not be written, for example because the disk is full. Nothing changed.
     #[error("cannot write spilled state")]
     Write(#[source] io::Error),
     /// A piece could not be read, or is damaged.
@@ -254,8 +254,8 @@ impl Pieces {
             .min()
     }
 
-    /// Visits the value that each piece has for a key, and moves past the key. `key` is the smallest
-    /// key that was not visited.
+    /// Visits the value that each piece has for a key, and moves past the key. `key` is the
+    /// smallest key that was not visited.
     ///
     /// # Errors
     /// A piece cannot be read, or is damaged.

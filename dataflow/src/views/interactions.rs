@@ -8,14 +8,17 @@
 //! All facts of an author come from one worker, so its pairs stay on that worker.
 //!
 //! State: for each (author, day, subject) of the days that are kept, 40 bytes, and 12 to 24 bytes
-//! in hash tables; or, if it is on disk, about 1.5 bytes of an index and a filter. Days move to disk
-//! when memory is short, the oldest first. What changes later is counted in memory and added to
-//! what is on disk, which is read only to compute a row. Interactions from a checkpoint are first only buffered, at 16 bytes each. The
-//! buffer of one part of a day is added up when a pair of that part is looked up. For most parts of
-//! past days this never happens, because few of their records are retracted. A day expires as a
-//! whole, in the first epoch after midnight (UTC) in which it is too old. Spreading this over
-//! several commits would make rows depend on how epochs are grouped into commits. At network scale
-//! this means one slow commit a day.
+//! in hash tables; or, if it is on disk, less than 2 bytes of an index and a filter. Days move to
+//! disk when memory is short, the oldest first. Later changes of their pairs are counted in memory.
+//! The disk is read only to compute a row, and when a day expires.
+//!
+//! Interactions from a checkpoint are first only buffered, at 16 bytes each. The buffer of one part
+//! of a day is added up when a pair of that part is looked up. For most parts of past days this
+//! never happens, because few of their records are retracted.
+//!
+//! A day expires as a whole, in the first epoch after midnight (UTC) in which it is too old.
+//! Spreading this over several commits would make rows depend on how epochs are grouped into
+//! commits. At network scale this means one slow commit a day.
 
 mod counts;
 mod day;

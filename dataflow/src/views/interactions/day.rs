@@ -17,7 +17,7 @@ pub(super) const PARTS: usize = 256;
 /// The counts of a day, in parts by author.
 pub(super) struct Day {
     pub parts: Box<[DayPart]>,
-    /// The sizes of the parts when they were last computed; `None` if a part may have changed since.
+    /// The sizes of the parts when they were last computed; `None` if one may have changed since.
     size: Option<DaySize>,
     /// Writes pairs to disk; `None` before the first one.
     spill: Option<Spill>,
@@ -69,8 +69,8 @@ impl Day {
         })
     }
 
-    /// Moves the pairs of a part to disk, with the writer that `spill` creates. Returns the sizes of
-    /// the part before and after.
+    /// Moves the pairs of a part to disk, with the writer that `spill` creates. Returns the sizes
+    /// of the part before and after.
     ///
     /// # Errors
     /// Writing failed. Then the pairs are still in memory.

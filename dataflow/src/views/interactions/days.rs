@@ -14,11 +14,11 @@ use crate::options::Scratch;
 use crate::sizes::{COLLECTIONS, INTERACTIONS_DAYS, Size, Sizes, StateSizes};
 use crate::types::{Row, Time};
 
-/// The most memory that one call of [`StateSizes::evict`] releases, about. It takes some tens of
-/// milliseconds to write.
+/// The most memory that one call of [`StateSizes::evict`] releases, about: some 70,000 pairs. More
+/// would stall the stream.
 const EVICT_BYTES_MAX: u64 = 4 << 20;
-/// A part with less in memory is not moved to disk by [`StateSizes::evict`]: it would release little
-/// for a piece of its own.
+/// A part with less in memory is not moved to disk by [`StateSizes::evict`]: it would release
+/// little for a piece of its own.
 const PART_BYTES_MIN: usize = 4 << 10;
 /// The number of pairs whose counts on disk are cached. Pairs that were just read are read again
 /// soon: at the end of the time, and often in the next times.

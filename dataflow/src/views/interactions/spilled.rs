@@ -54,8 +54,8 @@ impl SpilledPairs {
         totals
     }
 
-    /// Adds a piece with these pairs, which ascend. Merges it with newer pieces so that their number
-    /// grows with the logarithm of the number of pairs. After an error, nothing has changed.
+    /// Adds a piece with these pairs, which ascend. Merges it with newer pieces so that their
+    /// number grows with the logarithm of the number of pairs. After an error, nothing has changed.
     ///
     /// # Errors
     /// Writing failed.
