@@ -8,7 +8,7 @@
 //! All facts of an author come from one worker, so its pairs stay on that worker.
 //!
 //! State: for each (author, day, subject) of the days that are kept, 40 bytes, and 12 to 24 bytes
-//! in hash tables; or, if it is on disk, less than 2 bytes of an index and a filter. Days move to
+//! in hash tables; or, if it is on disk, about 2 bytes of an index and a filter. Days move to
 //! disk when memory is short, the oldest first. Later changes of their pairs are counted in memory.
 //! The disk is read only to compute a row, and when a day expires.
 //!
