@@ -60,7 +60,7 @@ fn check(views: &[ViewId], steps: Vec<Step>, expected: Expect) {
                 },
                 restored_lists: scope.input_from(&mut no_lists),
             };
-            let rows = graph::build(scope, streams, &config, &Accumulators::default());
+            let rows = graph::build(scope, streams, &config, &Accumulators::default(), None);
             rows.map(|(row, time, diff)| (time, diff, show(&row)))
                 .inspect(move |line| sink.borrow_mut().push(line.clone()));
         });
