@@ -55,7 +55,7 @@ pub fn load(
             })
         })
         .collect();
-    let all = threads.into_iter().map(std::thread::JoinHandle::join);
+    let all = threads.into_iter().map(thread::JoinHandle::join);
     let all = all.map(|it| it.expect("the client did not panic"));
     Loaded::sum(all.collect(), Some(rate), started)
 }
