@@ -27,6 +27,8 @@ impl GraphReporter for Reports {
             epoch: 7,
             network_time: Timestamp(1_783_175_888_123),
             events: 100,
+            commits: 2,
+            commit_seconds: 3.0,
             ..Progress::default()
         })
     }
