@@ -377,7 +377,7 @@ impl Run {
             return;
         };
         match base.open(checkpoints.as_ref(), None, max).await {
-            Ok(open) => self.gate.set_open_runs(Arc::new(open)),
+            Ok(open) => self.gate.set_open_runs(Some(Arc::new(open))),
             Err(error) => tracing::warn!(
                 error = error.as_ref() as &(dyn std::error::Error + 'static),
                 "the runs of the restored checkpoint could not be opened: records stay in memory"

@@ -182,16 +182,17 @@ impl CutGate {
         self.newest_complete.store(checkpoint.0, Ordering::Release);
     }
 
-    /// Records the open runs of the newest complete checkpoint.
-    pub fn set_open_runs(&self, open: Arc<OpenRuns>) {
+    /// Records the open runs of the newest complete checkpoint. `None` if they are damaged, so that
+    /// no further record may be evicted into them.
+    pub fn set_open_runs(&self, open: Option<Arc<OpenRuns>>) {
         *self
             .open_runs
             .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(open);
+            .unwrap_or_else(PoisonError::into_inner) = open;
     }
 
     /// The open runs of the newest complete checkpoint, or of an earlier one if they cannot be
-    /// opened.
+    /// opened. `None` if no record may be evicted.
     pub fn open_runs(&self) -> Option<Arc<OpenRuns>> {
         self.open_runs
             .lock()

@@ -37,6 +37,8 @@ pub(super) struct ColdShard {
 pub(super) struct Cold {
     /// The newest runs that were opened.
     open: Option<Arc<OpenRuns>>,
+    /// Whether further records may be evicted into these runs.
+    evicts: bool,
     shards: Vec<ColdShard>,
     /// The shard of which records are evicted next for memory.
     next_shard: usize,
@@ -94,8 +96,10 @@ fn intact<T>(read: Result<T, ColdError>) -> T {
 }
 
 impl LiveRecords {
-    /// Uses these runs for the records of shards whose cut they contain.
+    /// Uses these runs for the records of shards whose cut they contain. With `None`, further records
+    /// stay in memory: the runs of the newest checkpoint are damaged, or there is no checkpoint.
     pub(crate) fn set_open_runs(&mut self, open: Option<Arc<OpenRuns>>) {
+        self.cold.evicts = open.is_some();
         if open.is_some() {
             self.cold.open = open;
         }
@@ -156,6 +160,9 @@ impl LiveRecords {
     /// released, or none can be evicted. Returns the number of released bytes. Records are evicted by
     /// whole accounts, which takes about 0.2 ms per 1,000 records.
     pub(super) fn evict_bytes(&mut self, bytes_wanted: u64) -> u64 {
+        if !self.cold.evicts {
+            return 0;
+        }
         let shards = self.cold.shards.len();
         let before = self.evictable_bytes();
         let mut released = 0;

@@ -15,7 +15,12 @@ pub(super) const SHARDS_VERIFIED: u16 = 4;
 const BASE_FAILURES_MAX: u32 = 2;
 
 impl Keeper {
+    /// Sets the base of the next checkpoint. Without one, what is in memory stays there: the next
+    /// checkpoint contains everything, and reads what was evicted before.
     pub(super) fn set_base(&mut self, base: Option<Base>) {
+        if base.is_none() {
+            self.gate.set_open_runs(None);
+        }
         self.gate.set_base(base.as_ref().map(|it| it.id));
         self.base = base;
     }
@@ -69,7 +74,7 @@ impl Keeper {
         let previous = self.gate.open_runs();
         let opened = base.open(self.checkpoints.as_ref(), previous.as_deref(), max);
         match opened.await {
-            Ok(open) => self.gate.set_open_runs(Arc::new(open)),
+            Ok(open) => self.gate.set_open_runs(Some(Arc::new(open))),
             Err(error) => self.warn(
                 "the runs of a checkpoint could not be opened: records stay in memory",
                 error.as_ref(),

@@ -26,6 +26,11 @@ impl Keeper {
             return;
         }
         let in_progress = self.gate.in_progress.load(Ordering::Acquire);
+        // Nothing was committed since the newest checkpoint, so another one would contain the same.
+        let newest = self.gate.newest_complete().0;
+        if !in_progress && u64::try_from(self.metrics.epoch.get()).unwrap_or(0) <= newest {
+            return;
+        }
         if self.waits_for_memory() {
             if !in_progress {
                 self.request_for_memory();
