@@ -46,7 +46,7 @@ async fn full_memory_is_evicted_after_a_checkpoint_and_counting_continues_exactl
         let ended = ended.unwrap_or_else(|_| panic!("{case:?} stalls: {waiting:?}"));
         ended.unwrap_or_else(|error| panic!("{case:?}: {error}"));
         let runs = &metrics.runs;
-        assert!(runs.eviction_checkpoints.get() >= 2, "{case:?}: {runs:?}");
+        assert!(runs.eviction_checkpoints.get() >= 1, "{case:?}: {runs:?}");
         assert!(runs.evicted_bytes.get() > 0 && runs.look_ups.get() > 0);
         let commits = ground.store.take();
         case.compare(&recount(&messages, case.options), &commits);
