@@ -5,7 +5,8 @@
 //!                                └─ nothing is left that a checkpoint contains ─▶ early checkpoint
 //! ```
 //!
-//! A worker evicts only records that are in the newest complete checkpoint. So memory that is short
+//! The states are asked in turn: live records first, then days of interactions. A worker evicts only
+//! records that are in the newest complete checkpoint. So memory that is short
 //! although everything else is evicted asks the keeper for a checkpoint before its time. While the
 //! source waits for memory, there are no batches: then workers evict at its request, once a second.
 
